@@ -1,0 +1,63 @@
+// Package grid says what Spillway needs of a storage server. Each kind of
+// server has a package of its own below this one.
+package grid
+
+import (
+	"context"
+	"encoding/base32"
+	"io"
+)
+
+// StorageIndex names the shares of one file on every server (16 bytes; see
+// Tahoe-LAFS docs/specifications/file-encoding.rst). It is not secret: it
+// grants no reading.
+type StorageIndex [16]byte
+
+var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// String returns the 26 characters of lower-case base32 that servers use.
+func (si StorageIndex) String() string { return encoding.EncodeToString(si[:]) }
+
+// Server is one storage server. Its methods may be called concurrently.
+// A Server keeps no connection or file open between calls that it does not
+// close in Close.
+type Server interface {
+	// String names the server in logs and messages; it holds no secret.
+	String() string
+	// Shares returns the share numbers that the server holds complete of si, in
+	// no particular order: an empty slice, not an error, when it holds none. The
+	// context bounds the whole call.
+	Shares(ctx context.Context, si StorageIndex) ([]int, error)
+	// Open opens share num of si for reading. The error matches fs.ErrNotExist
+	// when the server does not hold it. The context bounds only the opening.
+	// The caller closes the Share.
+	Open(ctx context.Context, si StorageIndex, num int) (Share, error)
+	// Create begins writing share num of si, size bytes long. The share becomes
+	// visible to Shares only when the Upload is committed. The error matches
+	// fs.ErrExist when the server already holds the share, complete.
+	Create(ctx context.Context, si StorageIndex, num int, size int64) (Upload, error)
+	Close() error
+}
+
+// Share reads the bytes of one share, as chk lays them out, without the
+// storage container around it. Its methods may be called concurrently.
+type Share interface {
+	// ReadAt fills bufs, one after the other, from the consecutive bytes that
+	// start at off, and returns the number of bytes read. It is one request to
+	// the server. At the share's end it returns what there was, and io.EOF if
+	// that is less than bufs hold.
+	ReadAt(ctx context.Context, off int64, bufs ...[]byte) (int, error)
+	// Size is the share's length in bytes, or -1 if the server does not tell.
+	Size() int64
+	io.Closer
+}
+
+// Upload writes one share. Regions may be written in any order, each byte
+// once; calls must not overlap in time.
+type Upload interface {
+	io.WriterAt
+	// Commit makes the share visible, whole, or returns why it could not.
+	Commit() error
+	// Abort discards the share; after Commit it does nothing.
+	Abort() error
+}
