@@ -3,58 +3,11 @@ package decode
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 
 	"spillway/decode/grid"
 )
-
-// ErrMalformedCap: the text is no capability. It matches fs.ErrInvalid.
-var ErrMalformedCap = errors.New("decode: malformed capability")
-
-// UnsupportedCapError: a well-formed capability of a kind that cannot be downloaded.
-type UnsupportedCapError struct {
-	Kind     string // the cap's prefix, such as "URI:DIR2-RO"
-	Verifier bool   // a verify cap: it names a file and grants no reading
-}
-
-func (e *UnsupportedCapError) Error() string { return "" }
-
-// NotEnoughSharesError: fewer than Needed distinct shares could be used. It matches fs.ErrNotExist.
-type NotEnoughSharesError struct {
-	Needed, Total int
-	Found         []SharePlace  // usable shares
-	Bad           []SharePlace  // shares that were read and found corrupt
-	Failed        []ServerError // servers that did not answer: with them there might be enough
-}
-
-func (e *NotEnoughSharesError) Error() string { return "" }
-
-// SharePlace is a share number and the server that holds it.
-type SharePlace struct {
-	Share  int
-	Server string
-}
-
-// ServerError says what a server answered instead of an answer.
-type ServerError struct {
-	Server string
-	Err    error
-}
-
-// Cap is a parsed read capability, CHK or LIT. Comparable. Its String and log value are redacted.
-type Cap struct{ text string }
-
-// ParseCap parses the text of a cap. Errors: ErrMalformedCap, *UnsupportedCapError.
-func ParseCap(text string) (Cap, error) { return Cap{}, nil }
-
-func (c Cap) String() string          { return "" }
-func (c Cap) Reveal() string          { return "" }
-func (c Cap) LogValue() slog.Value    { return slog.Value{} }
-func (c Cap) ID() string              { return "" } // hash of the cap, 26 characters of base32: same on every instance; tells nothing of the cap
-func (c Cap) Size() int64             { return 0 }
-func (c Cap) Literal() ([]byte, bool) { return nil, false } // a LIT cap's own bytes
 
 type Config struct {
 	Servers       []grid.Server

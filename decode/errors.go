@@ -1,0 +1,107 @@
+package decode
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"spillway/decode/grid"
+)
+
+var (
+	// ErrInconsistent: every block is what its uploader said, and yet they do not
+	// make the segment that he said. No other shares can help.
+	ErrInconsistent = errors.New("decode: the file was uploaded inconsistently: its blocks are right and its segment is not")
+	// ErrClosed: the Client or the File is closed.
+	ErrClosed = errors.New("decode: closed")
+)
+
+// NotEnoughSharesError: fewer than Needed distinct shares could be used. It matches fs.ErrNotExist.
+type NotEnoughSharesError struct {
+	Needed, Total int
+	Found         []SharePlace  // usable shares
+	Bad           []SharePlace  // shares that were read and found corrupt
+	Failed        []ServerError // servers that did not answer: with them there might be enough
+}
+
+func (e *NotEnoughSharesError) Error() string {
+	distinct := map[int]bool{}
+	for _, p := range e.Found {
+		distinct[p.Share] = true
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "decode: not enough shares: %d of %d needed, %d usable", e.Needed, e.Total, len(distinct))
+	list(&b, "", e.Found)
+	list(&b, "; corrupt", e.Bad)
+	list(&b, "; failed", e.Failed)
+	return b.String()
+}
+
+// list writes the first few of the items after a heading.
+func list[T fmt.Stringer](b *strings.Builder, heading string, items []T) {
+	if len(items) == 0 {
+		return
+	}
+	const few = 12
+	b.WriteString(heading)
+	separator := ": "
+	for _, item := range items[:min(len(items), few)] {
+		b.WriteString(separator)
+		b.WriteString(item.String())
+		separator = ", "
+	}
+	if more := len(items) - few; more > 0 {
+		fmt.Fprintf(b, " and %d more", more)
+	}
+}
+
+func (e *NotEnoughSharesError) Unwrap() error { return fs.ErrNotExist }
+
+// SharePlace is a share number and the server that holds it.
+type SharePlace struct {
+	Share  int    `json:"share"`
+	Server string `json:"server"`
+}
+
+func (p SharePlace) String() string { return fmt.Sprintf("share %d on %s", p.Share, p.Server) }
+
+// ServerError says what a server answered instead of an answer.
+type ServerError struct {
+	Server string
+	Err    error
+}
+
+func (e ServerError) Error() string  { return e.Server + ": " + e.Err.Error() }
+func (e ServerError) String() string { return e.Error() }
+func (e ServerError) Unwrap() error  { return e.Err }
+
+// CorruptShareError: a server gave a share, and it is not what its uploader made.
+type CorruptShareError struct {
+	StorageIndex grid.StorageIndex
+	Share        int
+	Server       string
+	Part         string // what is wrong: "container", "header", "UEB", "crypttext hash tree", "block hash tree", "share hash chain", "block 17"
+	Err          error  // how; may be nil
+}
+
+func (e *CorruptShareError) Error() string {
+	s := fmt.Sprintf("decode: share %d of %v on %s is corrupt: %s", e.Share, e.StorageIndex, e.Server, e.Part)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *CorruptShareError) Unwrap() error { return e.Err }
+
+// MemoryError: the file cannot be decoded within the memory that the
+// configuration allows.
+type MemoryError struct {
+	What          string // what needs the memory
+	Needed, Limit int64  // bytes
+}
+
+func (e *MemoryError) Error() string {
+	return fmt.Sprintf("decode: the file's %s need %d bytes of memory and %d are allowed; --decode-memory sets the limit", e.What, e.Needed, e.Limit)
+}
