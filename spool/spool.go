@@ -1,128 +1,444 @@
-// Package spool keeps verified plaintext in anonymous, unlinked files.
+// Package spool keeps the bytes of files that somebody is downloading, or may soon
+// go on downloading, in anonymous files on a disk. Such a file is filled at the
+// full speed of its source, in whatever order its readers need it, and never
+// has a name: whatever ends the process, the kernel gives the blocks back.
+//
+// The package knows bytes and time, nothing of what the bytes mean, of who
+// reads them or how. One mutex guards the index and every entry; no I/O is
+// done under it.
 package spool
 
 import (
+	"container/list"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
+	"strconv"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var (
-	// ErrFull: the budget or the disk cannot take even a sliding window now;
-	// it can when readers of other files have left.
+	// ErrFull: neither the budget nor the disk can take even a sliding window
+	// now; they can when readers of other files have left.
 	ErrFull = errors.New("spool: no space within the budget while other downloads run")
 	// ErrPurged: an administrator purged the file under the reader.
 	ErrPurged = errors.New("spool: purged by an administrator")
 	// ErrClosed: the spool is shutting down.
 	ErrClosed = errors.New("spool: closed")
+	// ErrInMemory: Config.Dir lies on a file system that lives in memory.
+	ErrInMemory = errors.New("spool: the directory lies in memory (tmpfs), where spooled files would be memory again")
 )
 
+// errUnused ends an entry that nobody reads: evicted, expired, or a private window left by its reader.
+var errUnused = errors.New("spool: given up while nobody read it")
+
 // Source yields one file's verified bytes in chunks. Spool calls WriteChunk
-// concurrently and closes the Source once, after its last call has returned.
+// concurrently, and Close once, after its last call has returned.
 type Source interface {
 	Size() int64      // bytes; the same as Acquire was told
 	ChunkSize() int64 // bytes, > 0; chunk i starts at i*ChunkSize; the last may be shorter
 	// WriteChunk writes the bytes of chunk i into w at their offset in the file.
+	// The context ends when nobody needs the file any more.
 	WriteChunk(ctx context.Context, i int64, w io.WriterAt) error
 	Close() error
 }
 
-// OpenFunc opens the Source of a file. It is called at most once for each fill,
-// in the background; the context ends when the entry does.
+// OpenFunc opens the Source of a file, in the background. It is called once for
+// each fill: again when a fill that had paused goes on. The context ends when
+// the entry does.
 type OpenFunc func(ctx context.Context) (Source, error)
 
+// Config sets the limits of a Spool. The zero value of each field has a default.
 type Config struct {
 	Dir        string        // directory of the spool files; "" means /var/tmp
 	AllowTmpfs bool          // accept a Dir that lies in memory
 	Budget     int64         // bytes of disk for all files; 0 means 10 GiB
 	Retention  time.Duration // how long a file outlives its last reader; 0 means 2 h
 	Linger     time.Duration // how long a fill goes on after its last reader; 0 means 1 min
-	Window     int64         // bytes of a private sliding window; 0 means 8 MiB
+	Window     int64         // bytes decoded ahead in a private window; 0 means 8 MiB
 	Workers    int           // chunks of one file decoded at a time; 0 means GOMAXPROCS
 	Log        *slog.Logger  // nil discards
 }
 
-type Spool struct{}
+func (c Config) withDefaults() Config {
+	if c.Dir == "" {
+		c.Dir = "/var/tmp"
+	}
+	if c.Budget == 0 {
+		c.Budget = 10 << 30
+	}
+	if c.Retention == 0 {
+		c.Retention = 2 * time.Hour
+	}
+	if c.Linger == 0 {
+		c.Linger = time.Minute
+	}
+	if c.Window == 0 {
+		c.Window = 8 << 20
+	}
+	if c.Workers == 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
 
-func Open(cfg Config) (*Spool, error) { return nil, nil }
+// Spool is a set of spooled files within a budget. Its methods may be called concurrently.
+type Spool struct {
+	cfg      Config
+	canPunch bool  // the directory's file system punches holes
+	lag      int64 // bytes behind a window's reader that the kernel may still be sending
+	create   func(dir string, size int64) (*os.File, error)
 
-// Close cuts every reader, ends every fill and waits for both.
-func (s *Spool) Close() error { return nil }
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // fills and the reaper
+	soon   chan struct{}  // tells the reaper that there is something to watch again
 
-// Acquire returns a Reader of the file key (a name without secrets, by which
-// the admin sees it), which is size bytes long. It does not wait for open.
+	mu       sync.Mutex // guards all below, and every entry and Reader where said so
+	closed   bool
+	index    map[string]*entry   // by key: what Acquire may share
+	idle     *list.List          // of *entry in index without readers, the longest unread first
+	entries  map[*entry]struct{} // everything whose bytes are reserved
+	reserved int64               // bytes, never above Budget
+	waits    uint64              // numbers the waits, to serve them in order
+	suffixes uint64              // numbers the entries that are outside the index
+	watched  bool                // the reaper knows of idle entries and has set its timer
+	totals   Totals
+}
+
+// Open checks the directory and starts an empty spool. Errors: ErrInMemory, or
+// what the directory lacks.
+func Open(cfg Config) (*Spool, error) {
+	cfg = cfg.withDefaults()
+	if !cfg.AllowTmpfs {
+		switch memory, err := inMemory(cfg.Dir); {
+		case err != nil:
+			return nil, fmt.Errorf("looking at the spool directory: %w", err)
+		case memory:
+			return nil, fmt.Errorf("%w: %s", ErrInMemory, cfg.Dir)
+		}
+	}
+	canPunch, err := probe(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Spool{
+		cfg:      cfg,
+		canPunch: canPunch,
+		lag:      sendQueue(),
+		create:   createAnonymous,
+		soon:     make(chan struct{}, 1),
+		index:    make(map[string]*entry),
+		idle:     list.New(),
+		entries:  make(map[*entry]struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.tasks.Go(s.reap)
+	return s, nil
+}
+
+// Close cuts every reader and ends every fill, and returns when the fills have
+// ended, the readers are closed and the disk is free.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	var cuts []func()
+	var unused, all []*entry
+	for e := range s.entries {
+		all = append(all, e)
+		for _, r := range e.readers {
+			if f := r.cutLocked(ErrClosed); f != nil {
+				cuts = append(cuts, f)
+			}
+		}
+		s.endLocked(e, ErrClosed)
+		if e.unusedLocked() {
+			unused = append(unused, e)
+		}
+	}
+	s.mu.Unlock()
+	s.cancel()
+	for _, f := range cuts {
+		f()
+	}
+	for _, e := range unused {
+		s.free(e)
+	}
+	for _, e := range all {
+		<-e.freed
+	}
+	s.tasks.Wait()
+	return nil
+}
+
+// Acquire returns a Reader of the file key (a name without secrets, by which the
+// admin sees it), which is size bytes long, size > 0. It does not wait for
+// open, only for the disk to set the file's space aside. Where that cannot be
+// had even by giving up idle files, the Reader gets a private sliding window,
+// which decodes only as far as the reader takes.
 // Errors: ErrFull, ErrClosed, or what the disk said.
-func (s *Spool) Acquire(key string, size int64, open OpenFunc) (*Reader, error) { return nil, nil }
-
-// Extent is the bytes [Off, End) of a file.
-type Extent struct{ Off, End int64 }
-
-// Reader is one client's view of one file; it pins the entry until Close.
-// One goroutine uses it; only Close and the function given to OnCut may run beside it.
-type Reader struct{}
-
-func (r *Reader) Size() int64 { return 0 }
-
-// Want says which bytes the reader will read, in order. It steers what is
-// decoded first, and a reader whose wanted bytes are all spooled survives a purge.
-func (r *Reader) Want(extents ...Extent) {}
-
-// Wait waits until the byte at off is spooled and returns how many consecutive
-// bytes from off (at least 1) are. It also tells the spool that the reader
-// will not come back to bytes before off of the wanted extents.
-// The error is the context's, ErrPurged, ErrClosed, or what ended the fill.
-func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) { return 0, nil }
-
-// File returns an open file description of the reader's own, with an offset of
-// its own, so that sendfile works. Only bytes that Wait reported may be read. Valid until Close.
-func (r *Reader) File() (*os.File, error) { return nil, nil }
-
-// OnCut registers f, to be called once, from another goroutine, when the reader must
-// stop before it has all it wants; from then on Wait fails. If that has
-// already happened, f is called at once.
-func (r *Reader) OnCut(f func()) {}
-
-func (r *Reader) Close() error { return nil }
-
-// Entry is what the admin sees of one spooled file.
-type Entry struct {
-	ID           string
-	Size         int64
-	SpooledBytes int64
-	Readers      int
-	State        string // "filling", "paused", "complete", "window" (private), "purged" (waits for readers)
-	Age, Idle    time.Duration
-	ExpiresIn    time.Duration // < 0: not counting, readers are there
+func (s *Spool) Acquire(key string, size int64, open OpenFunc) (*Reader, error) {
+	private := false
+	for {
+		r, created, err := s.claim(key, size, open, private)
+		if err != nil {
+			return nil, err
+		}
+		if !created {
+			<-r.e.ready
+			if r.e.file != nil {
+				return r, nil
+			}
+			s.leave(r.e, r) // its creator failed; perhaps this call fares better
+			continue
+		}
+		if err = s.createFile(r.e); err == nil {
+			return r, nil
+		}
+		private = r.e.window > 0
+		s.leave(r.e, r)
+		switch {
+		case !errors.Is(err, unix.ENOSPC):
+			return nil, err
+		case s.evictOldest():
+		case private:
+			s.count(func(t *Totals) { t.Refused++ })
+			return nil, fmt.Errorf("%w: the disk is full", ErrFull)
+		default:
+			private = true
+		}
+	}
 }
 
-// Snapshot is the state of the spool at one moment. Bytes count until the
-// kernel has freed them.
-type Snapshot struct {
-	Entries       []Entry
-	BudgetBytes   int64
-	ReservedBytes int64
-	SpooledBytes  int64
-	// Totals since Open.
-	Hits, Misses, Windows, Refused   int64 // outcomes of Acquire
-	Evicted, Expired, Purged, Failed int64 // entries
-	ChunksWritten, BytesWritten      int64
+// claim joins the entry of key, or reserves space for a new one, without a file
+// yet, which it takes from idle entries where it must.
+func (s *Spool) claim(key string, size int64, open OpenFunc, private bool) (r *Reader, created bool, err error) {
+	for {
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return nil, false, ErrClosed
+		}
+		if e := s.index[key]; e != nil {
+			r := s.joinLocked(e)
+			s.totals.Hits++
+			s.mu.Unlock()
+			return r, false, nil
+		}
+		need, window := size, int64(0)
+		if private {
+			window = s.cfg.Window
+			need = min(size, window+s.lag)
+		}
+		if s.reserved+need <= s.cfg.Budget && (!private || s.canPunch) {
+			e := s.newEntryLocked(key, size, need, window, open)
+			r := s.joinLocked(e)
+			s.totals.Misses++
+			if private {
+				s.totals.Windows++
+			}
+			s.mu.Unlock()
+			return r, true, nil
+		}
+		if v := s.victimLocked(need); v != nil && (!private || s.canPunch) {
+			s.evictLocked(v) // unlocks
+			continue
+		}
+		if private {
+			s.totals.Refused++
+			s.mu.Unlock()
+			return nil, false, ErrFull
+		}
+		private = true
+		s.mu.Unlock()
+	}
 }
 
-func (s *Spool) Snapshot() Snapshot { return Snapshot{} }
-
-// Purged says what a purge did.
-type Purged struct {
-	Entries      int
-	FreedBytes   int64 // given back already
-	WaitingBytes int64 // given back when the remaining readers leave
+// newEntryLocked reserves need bytes for an entry. With window == 0 it stands for key in
+// the index from now on; else it is private.
+func (s *Spool) newEntryLocked(key string, size, need, window int64, open OpenFunc) *entry {
+	e := &entry{
+		id:       key,
+		key:      key,
+		size:     size,
+		open:     open,
+		window:   window,
+		lag:      s.lag,
+		reserved: need,
+		created:  time.Now(),
+		ready:    make(chan struct{}),
+		freed:    make(chan struct{}),
+	}
+	e.layout.size = size
+	e.more.L = &s.mu
+	e.ctx, e.cancel = context.WithCancel(s.ctx)
+	s.entries[e] = struct{}{}
+	s.reserved += need
+	if window > 0 {
+		e.id = s.outsideIDLocked(key)
+	} else {
+		s.index[key] = e
+	}
+	return e
 }
 
-// Purge removes the entry id at once; with idleOnly it spares an entry in use.
-// The error matches fs.ErrNotExist if there is none.
-func (s *Spool) Purge(id string, idleOnly bool) (Purged, error) { return Purged{}, nil }
+// outsideIDLocked makes an id for an entry of key that the index does not hold.
+func (s *Spool) outsideIDLocked(key string) string {
+	s.suffixes++
+	return key + "~" + strconv.FormatUint(s.suffixes, 10)
+}
 
-// PurgeAll purges every entry, with idleOnly those that nobody reads.
-func (s *Spool) PurgeAll(idleOnly bool) Purged { return Purged{} }
+// createFile gives e its file, or ends e.
+func (s *Spool) createFile(e *entry) error {
+	allocate := e.size
+	if e.window > 0 {
+		allocate = 0 // its blocks come and go at other offsets
+	}
+	f, err := s.create(s.cfg.Dir, allocate)
+	if err != nil {
+		s.mu.Lock()
+		s.endLocked(e, err)
+		s.mu.Unlock()
+	}
+	e.file = f
+	close(e.ready)
+	return err
+}
+
+// joinLocked adds a reader to e.
+func (s *Spool) joinLocked(e *entry) *Reader {
+	r := &Reader{s: s, e: e, wake: make(chan struct{}, 1), index: len(e.readers)}
+	e.readers = append(e.readers, r)
+	if e.idle != nil {
+		s.idle.Remove(e.idle)
+		e.idle = nil
+	}
+	return r
+}
+
+// leave takes r off e.
+func (s *Spool) leave(e *entry, r *Reader) {
+	s.mu.Lock()
+	last := len(e.readers) - 1
+	e.readers[r.index] = e.readers[last]
+	e.readers[r.index].index = r.index
+	e.readers[last] = nil
+	e.readers = e.readers[:last]
+	if last == 0 {
+		e.left = time.Now()
+		switch {
+		case e.ended != nil:
+		case e.window > 0:
+			s.endLocked(e, errUnused)
+		default:
+			e.idle = s.idle.PushBack(e)
+			s.reapLocked()
+		}
+	}
+	unused := e.unusedLocked()
+	s.mu.Unlock()
+	if unused {
+		s.free(e)
+	}
+}
+
+// victimLocked returns the entry to give up, or one that is being given up already, so that
+// need bytes more fit; nil if they would not fit without all that is idle.
+func (s *Spool) victimLocked(need int64) *entry {
+	var first *entry
+	gain := int64(0)
+	for e := range s.entries {
+		if len(e.readers) > 0 {
+			continue
+		}
+		gain += e.reserved
+		if e.ended != nil {
+			first = e
+		}
+	}
+	if s.reserved-gain+need > s.cfg.Budget {
+		return nil
+	}
+	if first == nil && s.idle.Len() > 0 {
+		first = s.idle.Front().Value.(*entry)
+	}
+	return first
+}
+
+// evictLocked gives up e, which has no readers, unlocks, and returns when the kernel has its blocks.
+func (s *Spool) evictLocked(e *entry) {
+	if e.ended == nil {
+		s.endLocked(e, errUnused)
+		s.totals.Evicted++
+	}
+	unused := e.unusedLocked()
+	s.mu.Unlock()
+	if unused {
+		s.free(e)
+	}
+	<-e.freed
+}
+
+// evictOldest gives up the entry that has been idle longest and tells whether there was one.
+func (s *Spool) evictOldest() bool {
+	s.mu.Lock()
+	if s.idle.Len() == 0 {
+		s.mu.Unlock()
+		return false
+	}
+	s.evictLocked(s.idle.Front().Value.(*entry))
+	return true
+}
+
+// endLocked takes e out of the index and stops its fill; readers that lack nothing
+// may go on. Ending it again changes nothing.
+func (s *Spool) endLocked(e *entry, reason error) {
+	if e.ended != nil {
+		return
+	}
+	e.ended = reason
+	e.cancel()
+	if s.index[e.key] == e {
+		delete(s.index, e.key)
+		e.id = s.outsideIDLocked(e.key)
+	}
+	if e.idle != nil {
+		s.idle.Remove(e.idle)
+		e.idle = nil
+	}
+	for _, r := range e.readers {
+		if r.waiting != 0 {
+			r.waiting = 0
+			r.wakeLocked()
+		}
+	}
+	e.more.Broadcast()
+}
+
+// free closes the file of e, which nothing uses any more, and only then gives its bytes back to the budget.
+func (s *Spool) free(e *entry) {
+	if e.file != nil {
+		e.file.Close()
+	}
+	s.mu.Lock()
+	s.reserved -= e.reserved
+	delete(s.entries, e)
+	s.mu.Unlock()
+	close(e.freed)
+}
+
+func (s *Spool) count(add func(*Totals)) {
+	s.mu.Lock()
+	add(&s.totals)
+	s.mu.Unlock()
+}

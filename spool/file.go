@@ -1,0 +1,137 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// pageSize is the granularity in which holes give blocks back.
+const pageSize = 4096
+
+// createAnonymous opens a file in dir that has no name: O_TMPFILE, or, where the
+// file system has none, created and unlinked at once. O_EXCL keeps it from
+// ever being linked. size bytes are allocated, so that no later write can
+// fail for want of space; file systems that cannot allocate are written as they are.
+func createAnonymous(dir string, size int64) (*os.File, error) {
+	f, err := openAnonymous(dir)
+	if err != nil {
+		return nil, err
+	}
+	if size > 0 {
+		if err := allocate(f, size); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("allocating %d bytes in the spool directory: %w", size, err)
+		}
+	}
+	return f, nil
+}
+
+func openAnonymous(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	switch {
+	case err == nil:
+		return os.NewFile(uintptr(fd), dir+" (anonymous)"), nil
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.EINVAL):
+		return openUnlinked(dir)
+	}
+	return nil, fmt.Errorf("creating a spool file: %w", &os.PathError{Op: "open", Path: dir, Err: err})
+}
+
+// openUnlinked is openAnonymous for file systems without O_TMPFILE.
+func openUnlinked(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".spillway-")
+	if err != nil {
+		return nil, fmt.Errorf("creating a spool file: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("unlinking a spool file: %w", err)
+	}
+	return f, nil
+}
+
+func allocate(f *os.File, size int64) error {
+	err := retryInterrupted(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	return err
+}
+
+// punch gives the blocks of the whole pages within [from, to) back.
+func punch(f *os.File, from, to int64) error {
+	if from >= to {
+		return nil
+	}
+	return retryInterrupted(func() error {
+		return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
+	})
+}
+
+func retryInterrupted(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// reopen returns a read-only description of f's own offset. The name under
+// /proc is a door to the open file itself; the file need not have any other.
+func reopen(f *os.File) (*os.File, error) {
+	g, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	if err != nil {
+		return nil, fmt.Errorf("reopening a spool file (is /proc mounted?): %w", err)
+	}
+	return g, nil
+}
+
+// inMemory tells whether files in dir live in memory instead of on a disk.
+func inMemory(dir string) (bool, error) {
+	var st unix.Statfs_t
+	if err := retryInterrupted(func() error { return unix.Statfs(dir, &st) }); err != nil {
+		return false, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return st.Type == unix.TMPFS_MAGIC || st.Type == unix.RAMFS_MAGIC, nil
+}
+
+// probe does once, on a small file, what the spool will rely on, so that a
+// directory that cannot serve is refused at the start. It tells whether holes can be punched.
+func probe(dir string) (canPunch bool, err error) {
+	f, err := createAnonymous(dir, pageSize)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	g, err := reopen(f)
+	if err != nil {
+		return false, err
+	}
+	g.Close()
+	return punch(f, 0, pageSize) == nil, nil
+}
+
+// sendQueue is the most bytes that the kernel may still hold for one connection
+// after sendfile has returned: the largest TCP send buffer, and some slack for
+// the buffer in the making. Until they are acknowledged they are the spool
+// file's own pages, and punching a hole zeroes a page that it covers in part, or a
+// part of a larger folio: bytes on their way would change.
+func sendQueue() int64 {
+	const unknown, slack = 16 << 20, 1 << 20
+	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_wmem")
+	if err != nil {
+		return unknown
+	}
+	fields := strings.Fields(string(text))
+	n, err := strconv.ParseInt(fields[len(fields)-1], 10, 64)
+	if err != nil || n <= 0 || n > math.MaxInt32 {
+		return unknown
+	}
+	return n + slack
+}

@@ -1,0 +1,117 @@
+package spool
+
+// readAhead is how many chunks in front of a reader are decoded before holes
+// elsewhere in the file.
+const readAhead = 8
+
+// layout is how a file divides into chunks.
+type layout struct {
+	size      int64 // bytes
+	chunkSize int64 // bytes; 0 until the source is known
+}
+
+func (l layout) chunks() int64           { return (l.size + l.chunkSize - 1) / l.chunkSize }
+func (l layout) chunkAt(off int64) int64 { return off / l.chunkSize }
+
+// bounds returns the bytes [from, to) of chunk i.
+func (l layout) bounds(i int64) (from, to int64) {
+	return i * l.chunkSize, min((i+1)*l.chunkSize, l.size)
+}
+
+// demand is what one reader asks for: the byte it is at and the extents it will
+// read, the first of which holds pos. waiting orders the readers that cannot
+// go on without the chunk at pos, by when they began to wait; 0 is not waiting.
+type demand struct {
+	pos     int64
+	wants   []Extent
+	waiting uint64
+}
+
+// upcoming calls yield for each chunk that d will read within limit bytes, in the
+// order of reading, until yield returns false. A chunk may come up again where
+// extents share it. The chunk at pos always comes first, wanted or not.
+func (d *demand) upcoming(l layout, limit int64, yield func(chunk int64) bool) {
+	first := l.chunkAt(d.pos)
+	if !yield(first) {
+		return
+	}
+	last, off := first, d.pos
+	for _, w := range d.wants {
+		off = max(off, w.Off)
+		for off < w.End && limit > 0 {
+			c := l.chunkAt(off)
+			if c != last && !yield(c) {
+				return
+			}
+			last = c
+			_, to := l.bounds(c)
+			to = min(to, w.End)
+			limit -= to - off
+			off = to
+		}
+		off = 0
+	}
+}
+
+// fillState is what plan knows of an entry's chunks.
+type fillState struct {
+	layout
+	have chunkset // spooled
+	busy chunkset // being decoded, or being given back to the disk
+	bad  chunkset // failed last time; tried again only when a reader comes for it
+	low  int64    // every chunk below is in have
+}
+
+func (f *fillState) missing(c int64) bool {
+	return !f.have.has(c) && !f.busy.has(c) && !f.bad.has(c)
+}
+
+// plan returns the chunk to decode next, or -1 when every chunk is had, under way
+// or bad: first what a reader waits for, the longest waiting first; then what
+// lies closest in front of any reader; then the lowest hole.
+func plan(f *fillState, readers []*Reader) int64 {
+	if c := planDemand(f, readers, readAhead*f.chunkSize); c >= 0 {
+		return c
+	}
+	for c, n := f.low, f.chunks(); c < n; {
+		if c = f.have.runEnd(c, n); c < n && f.missing(c) {
+			return c
+		}
+		c++
+	}
+	return -1
+}
+
+// planWindow is plan for a private window of limit bytes: nothing outside what its reader
+// reads within the window is worth decoding.
+func planWindow(f *fillState, readers []*Reader, limit int64) int64 {
+	return planDemand(f, readers, limit)
+}
+
+func planDemand(f *fillState, readers []*Reader, limit int64) int64 {
+	const none = -1
+	best, bestDistance, bestWaiting := int64(none), 0, uint64(0)
+	for _, r := range readers {
+		distance := 0
+		r.upcoming(f.layout, limit, func(c int64) bool {
+			if best != none && bestDistance < distance {
+				return false // another reader needs its chunk sooner
+			}
+			if !f.missing(c) {
+				distance++
+				return true
+			}
+			var waiting uint64 // of those at distance 0 the waiting come first
+			if distance == 0 {
+				waiting = r.waiting
+			}
+			switch {
+			case best == none, distance < bestDistance,
+				waiting != 0 && (bestWaiting == 0 || waiting < bestWaiting):
+				best, bestDistance, bestWaiting = c, distance, waiting
+			}
+			return false
+		})
+	}
+	return best
+}

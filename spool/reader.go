@@ -1,0 +1,223 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// Extent is the bytes [Off, End) of a file.
+type Extent struct{ Off, End int64 }
+
+// Reader is one client's view of one file; it pins the entry until Close.
+// One goroutine uses it; only Close and the function given to OnCut may run
+// beside it.
+type Reader struct {
+	s *Spool
+	e *entry
+
+	// wake holds a token when a wait is over: the chunk is there, err is set, or cut is.
+	wake chan struct{}
+
+	file *os.File // of the reader's goroutine
+
+	// Guarded by s.mu.
+	demand
+	passed int64  // bytes of the extents before demand.wants[0]: how far a window may forget
+	index  int    // in e.readers
+	err    error  // why the awaited chunk could not be had
+	cut    error  // why the reader must stop; set once
+	onCut  func() // nil when not registered or already called
+	closed bool
+}
+
+// Size is the file's length in bytes.
+func (r *Reader) Size() int64 { return r.e.size }
+
+// Want says which bytes the reader will read, in order. It steers what is
+// decoded first, and a reader whose wanted bytes are all spooled survives a purge.
+func (r *Reader) Want(extents ...Extent) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.wants, r.passed = extents, 0
+	if len(extents) > 0 {
+		r.pos = extents[0].Off
+	}
+	if !r.satisfied() {
+		r.s.fillLocked(r.e)
+	}
+}
+
+// Wait waits until the byte at off is spooled and returns how many consecutive
+// bytes from off (at least 1; at most to the end of the wanted extent) are. It
+// also tells the spool that the reader is done with what it wanted before
+// off. The error is the context's, ErrPurged, ErrClosed, or what ended the
+// decoding of the chunk at off; a later Wait tries that anew. off outside the file is io.EOF.
+func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
+	if off < 0 || off >= r.e.size {
+		return 0, io.EOF
+	}
+	s, e := r.s, r.e
+	s.mu.Lock()
+	r.moveTo(off)
+	if e.window > 0 {
+		if h := e.slide(r); h != nil {
+			s.mu.Unlock()
+			s.punch(e, h)
+			s.mu.Lock()
+		}
+	}
+	for {
+		if r.cut != nil {
+			s.mu.Unlock()
+			return 0, r.cut
+		}
+		if n := e.available(off, r.end()); n > 0 {
+			s.mu.Unlock()
+			return n, nil
+		}
+		if e.ended != nil {
+			s.mu.Unlock()
+			return 0, e.ended
+		}
+		s.awaitLocked(r)
+		s.mu.Unlock()
+
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+		}
+
+		s.mu.Lock()
+		r.waiting = 0
+		select {
+		case <-r.wake: // the chunk and the context's end came together
+		default:
+		}
+		if err := r.err; err != nil {
+			r.err = nil
+			s.mu.Unlock()
+			return 0, err
+		}
+		if err := ctx.Err(); err != nil && r.cut == nil && e.available(off, r.end()) == 0 {
+			s.mu.Unlock()
+			return 0, err
+		}
+	}
+}
+
+// moveTo puts the reader at off and drops the extents it has left behind.
+func (r *Reader) moveTo(off int64) {
+	for i, w := range r.wants {
+		if off >= w.Off && off < w.End && (i > 0 || off >= r.pos) {
+			for _, past := range r.wants[:i] {
+				r.passed += past.End - past.Off
+			}
+			r.wants = r.wants[i:]
+			break
+		}
+	}
+	r.pos = off
+}
+
+// end is where the reader's current extent ends.
+func (r *Reader) end() int64 {
+	if len(r.wants) > 0 && r.pos >= r.wants[0].Off && r.pos < r.wants[0].End {
+		return r.wants[0].End
+	}
+	return r.e.size
+}
+
+// read is how many bytes of its wants the reader has read.
+func (r *Reader) read() int64 {
+	if len(r.wants) > 0 {
+		return r.passed + max(0, r.pos-r.wants[0].Off)
+	}
+	return r.pos
+}
+
+// satisfied tells whether everything the reader still wants is spooled.
+func (r *Reader) satisfied() bool {
+	e := r.e
+	off := r.pos
+	for _, w := range r.wants {
+		off = max(off, w.Off)
+		if off < w.End && e.available(off, w.End) < w.End-off {
+			return false
+		}
+		off = 0
+	}
+	return true
+}
+
+// wakeLocked ends the reader's wait.
+func (r *Reader) wakeLocked() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// cutLocked makes the reader stop for reason and returns its OnCut function, to be called without the lock.
+func (r *Reader) cutLocked(reason error) func() {
+	if r.cut != nil {
+		return nil
+	}
+	r.cut = reason
+	r.wakeLocked()
+	f := r.onCut
+	r.onCut = nil
+	return f
+}
+
+// File returns an open file description of the reader's own, with an offset of
+// its own, so that sendfile works. Only bytes that Wait reported may be read.
+// Valid until Close.
+func (r *Reader) File() (*os.File, error) {
+	if r.file == nil {
+		f, err := reopen(r.e.file)
+		if err != nil {
+			return nil, err
+		}
+		r.file = f
+	}
+	return r.file, nil
+}
+
+// OnCut registers f, to be called once, from another goroutine, when the reader
+// must stop before it has all it wants; from then on Wait fails. If that
+// has already happened, f is called at once.
+func (r *Reader) OnCut(f func()) {
+	r.s.mu.Lock()
+	if r.cut == nil {
+		r.onCut = f
+		f = nil
+	}
+	r.s.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+// Close gives the file description back and unpins the entry, whose retention
+// begins when no other reader is left. Closing twice is an error that matches fs.ErrClosed.
+func (r *Reader) Close() error {
+	s, e := r.s, r.e
+	s.mu.Lock()
+	if r.closed {
+		s.mu.Unlock()
+		return fmt.Errorf("spool: closing a reader: %w", fs.ErrClosed)
+	}
+	r.closed = true
+	r.onCut = nil
+	s.mu.Unlock()
+	// The file description goes first: only then does the entry's last user
+	// free the blocks by closing the file.
+	if r.file != nil {
+		r.file.Close()
+	}
+	s.leave(e, r)
+	return nil
+}
