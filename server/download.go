@@ -1,0 +1,133 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"spillway/decode"
+	"spillway/spool"
+)
+
+// firstByteWait is how long a status waits for the file's first wanted byte.
+// Within it, a file that cannot be read is still answered with an error;
+// after it, the client at least knows that the request is being worked on.
+const firstByteWait = 2 * time.Second
+
+// download answers GET and HEAD for a file.
+func (s *Server) download(c echo.Context) error {
+	r, res, log := c.Request(), c.Response(), entryOf(c)
+	// An unread body would hide from us that the client is gone.
+	if r.ContentLength != 0 {
+		res.Header().Set("Connection", "close")
+		return &failure{status: http.StatusBadRequest, line: "a request for a file carries no body"}
+	}
+	t, err := parseTarget(r)
+	if err != nil {
+		return err
+	}
+	cap, err := decode.ParseCap(t.cap)
+	if err != nil {
+		return err
+	}
+	log.id = cap.ID()
+	if err := t.check(); err != nil {
+		return err
+	}
+
+	rep := representation{id: log.id, size: cap.Size(), contentType: contentTypeOf(t.name)}
+	p := planFor(r.Header, rep)
+	switch p.status {
+	case http.StatusPreconditionFailed:
+		return &failure{status: p.status, line: "the file is not the one that If-Match names"}
+	case http.StatusRequestedRangeNotSatisfiable:
+		res.Header().Set("Content-Range", unsatisfied(rep.size))
+		return &failure{status: p.status, line: "the file has no bytes in the range asked for"}
+	}
+	log.ranged = p.status == http.StatusPartialContent
+	header := func() {
+		setFileHeader(res.Header(), rep, t.name, t.save)
+		p.setHeader(res.Header(), rep)
+		res.WriteHeader(p.status)
+	}
+	if len(p.parts) == 0 { // 304, or an empty file
+		header()
+		return nil
+	}
+
+	content, err := s.acquire(cap)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	if r.Method == http.MethodHead {
+		content.Want(spool.Extent{Off: p.parts[0].Off, End: p.parts[0].Off + 1})
+	} else {
+		content.Want(p.parts...)
+	}
+	early, err := s.awaitFirst(r.Context(), content, p.parts[0].Off)
+	if err != nil {
+		if r.Context().Err() != nil {
+			return clientGone(r.Context().Err())
+		}
+		return err
+	}
+	log.firstByte = time.Since(log.start)
+	header()
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	tr := &transfer{w: res.Writer, content: content, deadline: log.deadline}
+	content.OnCut(log.deadline.cutNow)
+	err = tr.send(r.Context(), p, rep, early)
+	res.Size = tr.sent
+	if err != nil && r.Context().Err() != nil {
+		return clientGone(err)
+	}
+	return err
+}
+
+func clientGone(err error) error {
+	return &failure{status: statusClientGone, line: "the client is gone", cause: err}
+}
+
+// awaitFirst waits until the byte at off is there, but not longer than
+// s.firstByteWait: then early is true, and the answer begins without it.
+func (s *Server) awaitFirst(ctx context.Context, content content, off int64) (early bool, err error) {
+	first, cancel := context.WithTimeout(ctx, s.firstByteWait)
+	defer cancel()
+	_, err = content.Wait(first, off)
+	if err != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && first.Err() != nil {
+		return true, nil
+	}
+	return false, err
+}
+
+// send sends the body that p says, the header before anything else if the
+// first byte is still to come.
+func (t *transfer) send(ctx context.Context, p plan, rep representation, early bool) error {
+	if early {
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	for i, part := range p.parts {
+		if p.multipart() {
+			if err := t.sendText(p.partHeader(i, rep)); err != nil {
+				return err
+			}
+		}
+		if err := t.sendExtent(ctx, part); err != nil {
+			return err
+		}
+	}
+	if p.multipart() {
+		if err := t.sendText(p.trailer(rep)); err != nil {
+			return err
+		}
+	}
+	return t.flush()
+}

@@ -1,0 +1,174 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"spillway/decode"
+	"spillway/spool"
+)
+
+// A failure is an answer that is no file: its status, and one line for whoever
+// asked. The line never holds a cap, and nothing of the grid that is not the
+// reader's business: servers are named in the log only.
+type failure struct {
+	status     int
+	line       string
+	retryAfter time.Duration // 0: trying again does not help
+	cause      error         // for the log; may be nil
+}
+
+func (f *failure) Error() string {
+	if f.cause == nil {
+		return f.line
+	}
+	return f.cause.Error()
+}
+
+func (f *failure) Unwrap() error { return f.cause }
+
+// statusClientGone stands in logs and metrics for a request whose client left
+// before it had an answer, as nginx writes it. It is never sent.
+const statusClientGone = 499
+
+// retryGrid and retrySpool are how long a client should wait when servers do
+// not answer, and when other downloads hold all the space.
+const (
+	retryGrid  = 60 * time.Second
+	retrySpool = 30 * time.Second
+)
+
+// failureOf chooses the answer to err: the one place where an error of the
+// layers below becomes an HTTP status.
+func failureOf(err error) *failure {
+	var (
+		f           *failure
+		unsupported *decode.UnsupportedCapError
+		tooFew      *decode.NotEnoughSharesError
+		memory      *decode.MemoryError
+	)
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, context.Canceled):
+		return &failure{status: statusClientGone, line: "the client is gone", cause: err}
+	case errors.Is(err, decode.ErrMalformedCap):
+		return &failure{status: http.StatusBadRequest, line: "this is no capability: it is malformed or incomplete", cause: err}
+	case errors.As(err, &unsupported):
+		return unsupportedFailure(unsupported)
+	case errors.As(err, &tooFew):
+		return tooFewFailure(tooFew)
+	case errors.Is(err, decode.ErrInconsistent):
+		return &failure{status: http.StatusBadGateway, line: "this file was uploaded inconsistently and cannot be read", cause: err}
+	case errors.As(err, &memory):
+		return &failure{status: http.StatusInternalServerError,
+			line: "this file needs more memory than the gateway may use for decoding; its operator can raise --decode-memory", cause: err}
+	case errors.Is(err, spool.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &failure{status: http.StatusServiceUnavailable,
+			line: "the gateway has no spool space left while other downloads run; try again soon", retryAfter: retrySpool, cause: err}
+	case errors.Is(err, spool.ErrPurged):
+		return &failure{status: http.StatusServiceUnavailable,
+			line: "the file was purged from the gateway just now; try again", retryAfter: time.Second, cause: err}
+	case errors.Is(err, spool.ErrClosed), errors.Is(err, decode.ErrClosed):
+		return &failure{status: http.StatusServiceUnavailable,
+			line: "the gateway is shutting down; try again soon", retryAfter: retrySpool, cause: err}
+	}
+	return &failure{status: http.StatusInternalServerError,
+		line: "the gateway could not read this file; its log says why", cause: err}
+}
+
+func unsupportedFailure(err *decode.UnsupportedCapError) *failure {
+	f := &failure{status: http.StatusNotImplemented, cause: err}
+	switch {
+	case err.Verifier:
+		f.status = http.StatusBadRequest
+		f.line = "this is a verify capability: it names a file and grants no reading; use the read capability"
+	case strings.HasPrefix(err.Kind, "URI:DIR2"):
+		f.line = "this is the capability of a directory; only immutable files can be downloaded here"
+	case strings.HasPrefix(err.Kind, "URI:SSK"), strings.HasPrefix(err.Kind, "URI:MDMF"):
+		f.line = "this is the capability of a mutable file; only immutable files can be downloaded here"
+	default:
+		f.line = "capabilities of this kind are unknown here; only immutable files can be downloaded"
+	}
+	return f
+}
+
+// tooFewFailure says which shares there are. When every server has answered,
+// the file is gone as far as anyone can tell: 410. When some have not, they may
+// hold what is missing, and the client should ask again.
+func tooFewFailure(err *decode.NotEnoughSharesError) *failure {
+	var line strings.Builder
+	fmt.Fprintf(&line, "not enough shares: the file needs %d different ones of its %d, and there %s", err.Needed, err.Total, shareList(err.Found))
+	if len(err.Bad) > 0 {
+		fmt.Fprintf(&line, "; corrupt: %s", numberList(err.Bad))
+	}
+	f := &failure{status: http.StatusGone, cause: err}
+	if n := len(err.Failed); n > 0 {
+		fmt.Fprintf(&line, "; %d of the grid's servers did not answer, so try again", n)
+		f.status, f.retryAfter = http.StatusServiceUnavailable, retryGrid
+	} else {
+		line.WriteString("; every server of the grid has answered")
+	}
+	f.line = line.String()
+	return f
+}
+
+func shareList(places []decode.SharePlace) string {
+	switch list, n := numbers(places); n {
+	case 0:
+		return "is none"
+	case 1:
+		return "is one: " + list
+	default:
+		return fmt.Sprintf("are %d: %s", n, list)
+	}
+}
+
+func numberList(places []decode.SharePlace) string {
+	list, _ := numbers(places)
+	return list
+}
+
+// numbers lists the distinct share numbers of places and counts them.
+func numbers(places []decode.SharePlace) (string, int) {
+	var nums []int
+	for _, p := range places {
+		nums = append(nums, p.Share)
+	}
+	slices.Sort(nums)
+	nums = slices.Compact(nums)
+	var text []string
+	for _, n := range nums {
+		text = append(text, strconv.Itoa(n))
+	}
+	return strings.Join(text, ", "), len(nums)
+}
+
+// write answers with the failure. HEAD gets the header of the GET.
+func (f *failure) write(w http.ResponseWriter, r *http.Request) int64 {
+	h := w.Header()
+	body := f.line + "\n"
+	f.setHeader(h)
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(f.status)
+	if r.Method == http.MethodHead {
+		return 0
+	}
+	n, _ := w.Write([]byte(body)) // a client that is gone by now needs no answer
+	return int64(n)
+}
+
+func (f *failure) setHeader(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	if f.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(f.retryAfter/time.Second)))
+	}
+}

@@ -1,0 +1,152 @@
+// Package server is the HTTP face of Spillway: it answers requests for files
+// from the spool while the grid fills it, and lets the operator see and empty
+// the spool on a listener of its own.
+//
+// A request for a file goes through four steps. Its URL names a cap
+// (target.go); its header and the file's size make a plan of the answer
+// (plan.go, from conditions.go and ranges.go, all pure); the status waits for
+// the first wanted byte, or two seconds (download.go); then sendfile copies the
+// planned bytes from the spool file to the connection as they come
+// (transfer.go). An error before the header becomes a status in one function
+// (failure.go); an error after it cuts the connection, so that a short body never
+// looks complete.
+//
+// Caps are secrets. They reach no log line, metric or body; files are named by
+// decode.Cap.ID.
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"spillway/decode"
+	"spillway/spool"
+)
+
+// Config is what a Server needs. The Server closes nothing of it.
+type Config struct {
+	Spool  *spool.Spool
+	Client *decode.Client
+	Log    *slog.Logger // one line a request; nil discards
+	// AdminToken is what admin requests must bear. When it is "", the admin
+	// handler trusts whoever reaches it under a loopback name, and refuses what a
+	// browser sends for another site; the caller listens on loopback then.
+	AdminToken string
+	Version    string // for the metrics
+}
+
+// Server answers HTTP requests. Its handlers are safe for concurrent use.
+type Server struct {
+	spool   *spool.Spool
+	log     *slog.Logger
+	token   string
+	metrics *metrics
+	public  *echo.Echo
+	admin   *echo.Echo
+
+	openSource    func(context.Context, decode.Cap) (spool.Source, error) // from the grid
+	firstByteWait time.Duration
+	stallLimit    time.Duration
+
+	draining atomic.Bool // Shutdown has begun
+	cutting  atomic.Bool // Shutdown closes the connections that are left
+}
+
+// New returns a Server on top of cfg's spool and client.
+func New(cfg Config) *Server {
+	s := &Server{
+		spool:         cfg.Spool,
+		log:           cfg.Log,
+		token:         cfg.AdminToken,
+		metrics:       newMetrics(cfg),
+		firstByteWait: firstByteWait,
+		stallLimit:    stallLimit,
+		openSource: func(ctx context.Context, cap decode.Cap) (spool.Source, error) {
+			f, err := cfg.Client.Open(ctx, cap)
+			if err != nil {
+				return nil, err // not f: a nil *decode.File is no nil Source
+			}
+			return f, nil
+		},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.public, s.admin = s.newPublic(), s.newAdmin()
+	return s
+}
+
+// Public returns the handler for those who download.
+func (s *Server) Public() http.Handler { return s.public }
+
+// Admin returns the handler for the operator.
+func (s *Server) Admin() http.Handler { return s.admin }
+
+// HTTPServer returns an http.Server for one of the two handlers. Its limits bound what a
+// client can hold without sending a request; how long an answer may take is
+// bounded only while the client takes nothing (ten minutes).
+func (s *Server) HTTPServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second, // of a request's body, which nothing here reads
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+}
+
+// Shutdown ends the servers in the given order: each stops listening and waits
+// for its running requests until ctx ends; after that the remaining connections
+// are cut, which their clients resume elsewhere or later. From its beginning
+// /healthz answers 503. The error is ctx's if any request was cut.
+//
+// Handlers may still be returning when Shutdown does; closing the spool waits
+// for those that read from it.
+func (s *Server) Shutdown(ctx context.Context, servers ...*http.Server) error {
+	s.draining.Store(true)
+	var errs []error
+	for _, server := range servers {
+		err := server.Shutdown(ctx)
+		if err != nil && ctx.Err() != nil {
+			s.cutting.Store(true)
+			err = errors.Join(err, server.Close())
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) newPublic() *echo.Echo {
+	e := newEcho()
+	e.Use(s.observe("public", writeText))
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		e.Add(method, "/uri", s.redirect)
+		e.Add(method, "/uri/*", s.download)
+		e.Add(method, "/file/*", s.download)
+		e.Add(method, "/named/*", s.download)
+		e.Add(method, "/healthz", s.healthz)
+	}
+	return e
+}
+
+func newEcho() *echo.Echo {
+	e := echo.New()
+	e.Logger.SetOutput(io.Discard) // every request has its own line in our log
+	return e
+}
+
+func (s *Server) healthz(c echo.Context) error {
+	if s.draining.Load() {
+		return &failure{status: http.StatusServiceUnavailable, line: "shutting down"}
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.String(http.StatusOK, "ok\n")
+}

@@ -1,0 +1,105 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"spillway/decode"
+)
+
+// A target is what a URL asks for (Tahoe-LAFS docs/frontends/webapi.rst,
+// "Downloading a file"):
+//
+//	/uri/CAP?filename=NAME
+//	/file/CAP, /file/CAP/NAME, /file/CAP/@@named=/NAME
+//	/named/CAP, /named/CAP/NAME
+//
+// each with ?save=true as well. A filename parameter wins over the path, of
+// which only the last element names the file.
+type target struct {
+	cap      string // a secret: its text, not parsed yet
+	name     string // cleaned; "" if none is given
+	save     bool
+	verb     string // the parameter t: what Tahoe-LAFS's API is to do with the file
+	children bool   // the path goes on below a file of /uri
+}
+
+// parseTarget reads a URL's escaped path, since an element may hold an escaped
+// slash. The router has matched its first element.
+func parseTarget(r *http.Request) (target, error) {
+	var elements []string
+	for element := range strings.SplitSeq(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/") {
+		text, err := url.PathUnescape(element)
+		if err != nil {
+			return target{}, &failure{status: http.StatusBadRequest, line: "the URL's escapes are malformed"}
+		}
+		elements = append(elements, text)
+	}
+	route, elements := elements[0], elements[1:]
+	query := r.URL.Query()
+	t := target{verb: query.Get("t")}
+	if len(elements) > 0 {
+		t.cap, elements = elements[0], elements[1:]
+	}
+	if n := len(elements); n > 0 && elements[n-1] != "" {
+		t.children = route == "uri"
+		if last := elements[n-1]; last != "@@named=" {
+			t.name = cleanName(last)
+		}
+	}
+	if name := query.Get("filename"); name != "" {
+		t.name = cleanName(name)
+	}
+	switch save := strings.ToLower(query.Get("save")); save {
+	case "", "0", "f", "false", "off", "no":
+	case "1", "t", "true", "on", "yes":
+		t.save = true
+	default:
+		return target{}, &failure{status: http.StatusBadRequest, line: "save is true or false"}
+	}
+	return t, nil
+}
+
+// check refuses what can be asked of a readable file in Tahoe-LAFS's URLs and
+// not here. It comes after the cap has been parsed, whose kind says more.
+func (t target) check() error {
+	switch {
+	case t.verb != "":
+		return &failure{status: http.StatusNotImplemented, line: "of Tahoe-LAFS's web API, this gateway serves downloads only: leave out t="}
+	case t.children:
+		return &failure{status: http.StatusNotFound, line: "a file has no children; to name the download, ask for /named/CAP/NAME"}
+	}
+	return nil
+}
+
+// redirect answers GET /uri?uri=CAP, with which a form can ask for a file. The
+// other parameters stay.
+func (s *Server) redirect(c echo.Context) error {
+	query := c.Request().URL.Query()
+	text := query.Get("uri")
+	if text == "" {
+		return &failure{status: http.StatusBadRequest, line: "ask for /uri/CAP or /uri?uri=CAP"}
+	}
+	cap, err := decode.ParseCap(text)
+	if err != nil {
+		return err
+	}
+	entryOf(c).id = cap.ID()
+	query.Del("uri")
+	location := "/uri/" + url.PathEscape(text)
+	if len(query) > 0 {
+		location += "?" + query.Encode()
+	}
+	h := c.Response().Header()
+	h.Set("Location", location)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", "0") // a page that links to the file would hold the cap
+	c.Response().WriteHeader(http.StatusFound)
+	return nil
+}
+
+func unsatisfied(size int64) string { return fmt.Sprintf("bytes */%d", size) }
