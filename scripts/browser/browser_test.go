@@ -3,10 +3,6 @@ package browser_test
 
 import (
 	"bytes"
-	"fmt"
-	"image"
-	"image/color"
-	"image/draw"
 	"image/png"
 	"io"
 	"net/http"
@@ -100,35 +96,54 @@ func TestView(t *testing.T) {
 		}
 		return gateway.Put(t, storage, file)
 	}
-	red := image.NewRGBA(image.Rect(0, 0, 300, 300))
-	draw.Draw(red, red.Bounds(), image.NewUniform(color.RGBA{R: 255, A: 255}), image.Point{}, draw.Src)
-	var picture bytes.Buffer
-	if err := png.Encode(&picture, red); err != nil {
-		t.Fatal(err)
-	}
 	page := put(`<!doctype html><title>page</title><p id="p">untouched by scripts</p>
 <script>document.getElementById("p").textContent = "a script has run"</script>`)
 	text := put("plain text, <b>not</b> markup " + strings.Repeat("and more ", 20))
-	img := put(picture.String())
+	picture, document, sound := put(redPNG()), put(redPDF()), put(silentWAV(20))
 	g := gateway.Start(t, storage)
 
 	b.open(g.URL + "/file/" + page + "/@@named=/page.html")
-	if html := b.html(); !strings.Contains(html, "untouched by scripts") {
+	if html := b.html(); !strings.Contains(html, "untouched by scripts</p>") {
 		t.Errorf("the page was not shown as it is: %s", html)
 	}
 	b.open(g.URL + "/named/" + text + "/notes.txt")
 	if html := b.html(); !strings.Contains(html, "&lt;b&gt;not&lt;/b&gt;") {
 		t.Errorf("the text was not shown as text: %s", html)
 	}
-	b.open(g.File(img) + "?filename=red.png")
-	shot, err := png.Decode(bytes.NewReader(b.screenshot()))
+	for _, url := range []string{
+		g.File(picture) + "?filename=red.png",
+		g.URL + "/file/" + document + "/red.pdf",
+	} {
+		b.open("about:blank")
+		b.open(url)
+		gateway.Await(t, "red in the middle of the page", func() bool { return isRed(t, b.screenshot()) })
+	}
+
+	b.call("Media.enable", nil, nil)
+	b.open(g.URL + "/file/" + sound + "/silence.wav")
+	for found := map[string]string{}; found["kMaxDuration"] == ""; {
+		var player struct {
+			Properties []struct{ Name, Value string }
+		}
+		b.await("Media.playerPropertiesChanged", &player)
+		for _, p := range player.Properties {
+			found[p.Name] = p.Value
+		}
+		if d := found["kMaxDuration"]; d != "" && (d != "20.0" || found["kIsRangeHeaderSupported"] != "true") {
+			t.Errorf("the player sees %q seconds, ranges %q; want 20.0 seconds, ranges true", d, found["kIsRangeHeaderSupported"])
+		}
+	}
+}
+
+// isRed tells whether the middle of a picture is.
+func isRed(t *testing.T, shot []byte) bool {
+	t.Helper()
+	picture, err := png.Decode(bytes.NewReader(shot))
 	if err != nil {
 		t.Fatal(err)
 	}
-	middle := shot.At(shot.Bounds().Dx()/2, shot.Bounds().Dy()/2)
-	if r, g, b, _ := middle.RGBA(); fmt.Sprint(r>>8, g>>8, b>>8) != "255 0 0" {
-		t.Errorf("the middle of the shown picture is %v, want red", middle)
-	}
+	r, g, b, _ := picture.At(picture.Bounds().Dx()/2, picture.Bounds().Dy()/2).RGBA()
+	return r == 0xffff && g == 0 && b == 0
 }
 
 // serve serves one page on an origin of its own and returns its URL.
