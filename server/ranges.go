@@ -51,9 +51,10 @@ func parseRange(fields []string, size int64) ([]spool.Extent, rangeSet) {
 		}
 		if overlaps {
 			extents = append(extents, extent)
-			if total += extent.End - extent.Off; total > size {
+			if extent.End-extent.Off > size-total {
 				return nil, rangeIgnored
 			}
+			total += extent.End - extent.Off
 		}
 	}
 	switch {
