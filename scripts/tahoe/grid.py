@@ -59,25 +59,21 @@ class Node:
         self.process = None
 
     def create(self, kind, *options):
-        return subprocess.Popen(
-            [self.venv / "bin" / "tahoe", kind, *options, self.directory],
-            stdin=subprocess.DEVNULL,
-            stdout=self.log.open("ab"),
-            stderr=subprocess.STDOUT,
-        )
+        """Begins to make the node's directory; returns the process that does it."""
+        return self._spawn([self.venv / "bin" / "tahoe", kind, *options, self.directory], subprocess.DEVNULL)
 
     def start(self, layout=1):
+        """Starts the node, which then writes shares of that layout."""
         tahoe = [self.venv / "bin" / "tahoe"]
         if layout == 2:
             tahoe = [self.venv / "bin" / "python", "-c", RUN_LAYOUT_2]
         # A node ends when its standard input does. This process holds the other
         # end, so that no node outlives it, however it dies.
-        self.process = subprocess.Popen(
-            [*tahoe, "run", self.directory],
-            stdin=subprocess.PIPE,
-            stdout=self.log.open("ab"),
-            stderr=subprocess.STDOUT,
-        )
+        self.process = self._spawn([*tahoe, "run", self.directory], subprocess.PIPE)
+
+    def _spawn(self, command, stdin):
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, stdin=stdin, stdout=log, stderr=subprocess.STDOUT)
 
     def stop(self):
         if self.process is None:
