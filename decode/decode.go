@@ -1,42 +1,155 @@
 // Package decode turns a capability into verified plaintext.
+//
+// A Client asks all its servers at once which shares of a file they hold. A
+// File reads k of them, a chunk at a time: erasure-decodes, verifies the
+// crypttext against the hash tree under the cap, decrypts. Only when that
+// verification fails are the blocks verified one by one, to find the share
+// that is bad and to take another.
 package decode
 
 import (
 	"context"
-	"io"
+	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"spillway/decode/grid"
 )
 
+// Config configures a Client. The zero value of every field but Servers works.
 type Config struct {
-	Servers       []grid.Server
-	Memory        int64 // bytes for chunks being decoded; 0 means 16 MiB
-	MetadataBytes int64 // bytes of verified metadata kept; 0 means 4 MiB
-	Log           *slog.Logger
+	Servers       []grid.Server // in order of preference; the Client closes them
+	Memory        int64         // bytes for chunks being decoded; 0 means 16 MiB
+	MetadataBytes int64         // bytes of verified metadata kept; 0 means 4 MiB
+	Patience      time.Duration // how long a share may keep a reader waiting before another is read as well; 0 means 5 s
+	Timeout       time.Duration // how long a server may take to answer one request; 0 means 30 s
+	Log           *slog.Logger  // nil discards
 }
 
-// Client reads files from a grid; safe for concurrent use.
-type Client struct{}
+// Client reads files from a grid and writes them; safe for concurrent use.
+type Client struct {
+	servers  []grid.Server
+	memory   *semaphore.Weighted
+	limit    int64 // of memory
+	metadata *metadataCache
+	patience time.Duration
+	timeout  time.Duration
+	log      *slog.Logger
+	chunks   sync.Pool // of *chunk
 
-func New(cfg Config) (*Client, error) { return nil, nil }
-func (c *Client) Close() error        { return nil }
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // calls in progress and Files
 
-// Open finds the shares of a CHK cap and verifies the metadata. The context bounds only the opening.
-func (c *Client) Open(ctx context.Context, cap Cap) (*File, error) { return nil, nil }
+	mu     sync.Mutex
+	closed bool
+	files  map[*File]struct{}
 
-// File is one open CHK file. Safe for concurrent use. It is a spool.Source.
-type File struct{}
+	corruptShares, serverErrors      atomic.Int64
+	metadataHits, metadataMisses, in atomic.Int64
+}
 
-func (f *File) Size() int64                                                  { return 0 }
-func (f *File) ChunkSize() int64                                             { return 0 }
-func (f *File) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error { return nil }
-func (f *File) Close() error                                                 { return nil }
+// New returns a Client of the configured servers.
+func New(cfg Config) (*Client, error) {
+	if len(cfg.Servers) == 0 {
+		return nil, errors.New("decode: no servers")
+	}
+	c := &Client{
+		servers:  cfg.Servers,
+		limit:    orDefault(cfg.Memory, 16<<20),
+		patience: orDefault(cfg.Patience, 5*time.Second),
+		timeout:  orDefault(cfg.Timeout, 30*time.Second),
+		log:      cfg.Log,
+		files:    map[*File]struct{}{},
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.memory = semaphore.NewWeighted(c.limit)
+	c.chunks.New = func() any { return newChunk() }
+	var err error
+	if c.metadata, err = newMetadataCache(orDefault(cfg.MetadataBytes, 4<<20)); err != nil {
+		return nil, err
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c, nil
+}
+
+func orDefault[T int64 | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// Close cancels every call in progress, closes every File, waits for all of
+// them and closes the servers.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	files := make([]*File, 0, len(c.files))
+	for f := range c.files {
+		files = append(files, f)
+	}
+	c.mu.Unlock()
+	c.cancel()
+	for _, f := range files {
+		f.Close()
+	}
+	c.work.Wait()
+	c.metadata.close()
+	var err error
+	for _, s := range c.servers {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+// enter begins a call of the Client: the context that it returns ends with the
+// Client too. Done ends the call.
+func (c *Client) enter(ctx context.Context) (_ context.Context, done func(), _ error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, ErrClosed
+	}
+	c.work.Add(1)
+	ctx, cancel := joinContexts(ctx, c.ctx)
+	return ctx, func() { cancel(); c.work.Done() }, nil
+}
+
+// joinContexts returns a context that ends with the first of two, in the
+// second case with the cause ErrClosed.
+func joinContexts(ctx, owner context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(owner, func() { cancel(ErrClosed) })
+	return ctx, func() { stop(); cancel(nil) }
+}
 
 // Stats are totals since New.
 type Stats struct {
-	CorruptShares, ServerErrors, MetadataHits, MetadataMisses int64
-	MemoryInUse                                               int64 // bytes of chunks being decoded now
+	CorruptShares  int64 // shares found corrupt, once for each opening of the file
+	ServerErrors   int64 // requests that servers failed
+	MetadataHits   int64 // Opens that asked no server
+	MetadataMisses int64
+	MemoryInUse    int64 // bytes of chunks being decoded now
 }
 
-func (c *Client) Stats() Stats { return Stats{} }
+// Stats returns the totals.
+func (c *Client) Stats() Stats {
+	return Stats{
+		CorruptShares:  c.corruptShares.Load(),
+		ServerErrors:   c.serverErrors.Load(),
+		MetadataHits:   c.metadataHits.Load(),
+		MetadataMisses: c.metadataMisses.Load(),
+		MemoryInUse:    c.in.Load(),
+	}
+}

@@ -5,8 +5,12 @@ package grid
 import (
 	"context"
 	"encoding/base32"
+	"errors"
 	"io"
 )
+
+// ErrCorrupt: the server holds the share, but in a container that cannot be read.
+var ErrCorrupt = errors.New("corrupt container")
 
 // StorageIndex names the shares of one file on every server (16 bytes; see
 // Tahoe-LAFS docs/specifications/file-encoding.rst). It is not secret: it
@@ -29,7 +33,8 @@ type Server interface {
 	// context bounds the whole call.
 	Shares(ctx context.Context, si StorageIndex) ([]int, error)
 	// Open opens share num of si for reading. The error matches fs.ErrNotExist
-	// when the server does not hold it. The context bounds only the opening.
+	// when the server does not hold it, and ErrCorrupt when it holds the share in a
+	// container that cannot be read. The context bounds only the opening.
 	// The caller closes the Share.
 	Open(ctx context.Context, si StorageIndex, num int) (Share, error)
 	// Create begins writing share num of si, size bytes long. The share becomes
@@ -45,7 +50,8 @@ type Share interface {
 	// ReadAt fills bufs, one after the other, from the consecutive bytes that
 	// start at off, and returns the number of bytes read. It is one request to
 	// the server. At the share's end it returns what there was, and io.EOF if
-	// that is less than bufs hold.
+	// that is less than bufs hold. When the context ends it returns soon, and
+	// once it has returned it touches bufs no more.
 	ReadAt(ctx context.Context, off int64, bufs ...[]byte) (int, error)
 	// Size is the share's length in bytes, or -1 if the server does not tell.
 	Size() int64

@@ -1,0 +1,259 @@
+package decode
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"spillway/decode/hashtree"
+)
+
+// Report is what a check found.
+type Report struct {
+	Needed       int             `json:"needed"`        // k
+	Total        int             `json:"total"`         // n
+	GoodDistinct int             `json:"good_distinct"` // share numbers of which one share at least is wholly good
+	Healthy      bool            `json:"healthy"`       // GoodDistinct >= Needed: the file can be read
+	Shares       []ShareReport   `json:"shares"`        // by number, then server
+	Failed       []ServerFailure `json:"failed_servers"`
+}
+
+// ShareReport is what a check found of one share on one server.
+type ShareReport struct {
+	Share    int      `json:"share"`
+	Server   string   `json:"server"`
+	Good     bool     `json:"good"`
+	Problems []string `json:"problems,omitempty"` // each names the part and what is wrong
+}
+
+// ServerFailure names a server that did not say which shares it holds.
+type ServerFailure struct {
+	Server string `json:"server"`
+	Error  string `json:"error"`
+}
+
+// Check reads every share of a file on every server and verifies all of it: header,
+// UEB, hash trees, share hash chain and every block. A LIT cap holds its file and is good.
+// What is wrong with shares and servers stands in the Report; the error is for
+// what ends the check: a file uploaded inconsistently, *MemoryError, the context's.
+func (c *Client) Check(ctx context.Context, cap Cap) (Report, error) {
+	v, ok := cap.VerifyCap()
+	if !ok {
+		return Report{Healthy: true, Shares: []ShareReport{}, Failed: []ServerFailure{}}, nil
+	}
+	return c.CheckVerifyCap(ctx, v)
+}
+
+// CheckVerifyCap is Check for one who may not read the file.
+func (c *Client) CheckVerifyCap(ctx context.Context, v VerifyCap) (Report, error) {
+	f, err := c.newFile(v, v.String())
+	if err != nil {
+		return Report{}, err
+	}
+	defer f.Close()
+	r, err := f.check(ctx)
+	return r, err
+}
+
+func (f *File) check(ctx context.Context) (Report, error) {
+	ctx, done, err := f.enter(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	defer done()
+	if err := f.awaitServers(ctx); err != nil {
+		return Report{}, err
+	}
+	r := Report{Needed: f.cap.k, Total: f.cap.n, Shares: make([]ShareReport, len(f.shares)), Failed: []ServerFailure{}}
+	for _, e := range f.failed {
+		r.Failed = append(r.Failed, ServerFailure{Server: e.Server, Error: e.Err.Error()})
+	}
+	if f.found != nil {
+		if err := f.setGeometry(f.found); err != nil {
+			return Report{}, err
+		}
+	}
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, s := range f.shares {
+		g.Go(func() error {
+			var problems []string
+			for _, err := range s.check(ctx) {
+				problems = append(problems, problemText(err))
+			}
+			r.Shares[i] = ShareReport{Share: s.num, Server: s.server.String(), Good: len(problems) == 0, Problems: problems}
+			return context.Cause(ctx)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return Report{}, err
+	}
+	slices.SortFunc(r.Shares, func(a, b ShareReport) int {
+		return cmp.Or(cmp.Compare(a.Share, b.Share), cmp.Compare(a.Server, b.Server))
+	})
+	good := map[int]bool{}
+	for _, s := range r.Shares {
+		if s.Good {
+			good[s.Share] = true
+		}
+	}
+	r.GoodDistinct = len(good)
+	r.Healthy = r.GoodDistinct >= r.Needed
+	return r, nil
+}
+
+// awaitServers waits until every server has answered or failed.
+func (f *File) awaitServers(ctx context.Context) error {
+	f.askServers()
+	for {
+		f.mu.Lock()
+		changed, over, err := f.changed, f.opening == 0, f.fatal
+		f.mu.Unlock()
+		if err != nil || over {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// problemText says what is wrong without saying again where.
+func problemText(err error) string {
+	var corrupt *CorruptShareError
+	var server ServerError
+	switch {
+	case errors.As(err, &corrupt) && corrupt.Err != nil:
+		return corrupt.Part + ": " + corrupt.Err.Error()
+	case errors.As(err, &corrupt):
+		return corrupt.Part
+	case errors.As(err, &server):
+		return server.Err.Error()
+	}
+	return err.Error()
+}
+
+// check verifies all of the share and returns everything that is wrong.
+func (s *share) check(ctx context.Context) (problems []error) {
+	o, err := s.open(ctx)
+	if err != nil {
+		return []error{err}
+	}
+	note := func(err error) {
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	_, err = o.readUEB(ctx)
+	note(err)
+	f := s.file
+	if f.ueb == nil {
+		return problems // without any UEB nothing else can be verified
+	}
+	note(o.checkTree(ctx, crypttextPart, o.header.CrypttextTree, f.ueb.CrypttextRootHash, nil))
+	root, err := o.provenBlockRoot(ctx)
+	if err != nil {
+		note(err)
+		return problems
+	}
+	note(o.checkTree(ctx, blockTreePart, o.header.BlockTree, root, func(first int64, leaves []hashtree.Hash) error {
+		err := o.checkBlocks(ctx, first, leaves)
+		note(err)
+		return err
+	}))
+	return problems
+}
+
+// errReported ends a walk whose error has been noted.
+var errReported = errors.New("reported")
+
+// checkTree verifies every node of a tree of the share and calls visit, if not
+// nil, with the leaves of each page, until that returns an error.
+func (o *openShare) checkTree(ctx context.Context, part string, off int64, root hashtree.Hash, visit func(first int64, leaves []hashtree.Hash) error) error {
+	t := o.file.tree
+	walk := func() error {
+		roots, err := t.readRoots(ctx, o, off, root)
+		if err != nil {
+			return err
+		}
+		if err := o.checkAbove(ctx, off, t.pages, 0, roots); err != nil {
+			return err
+		}
+		for number := range t.pages {
+			leaves, err := t.readPage(ctx, o, off, number, roots[number])
+			if err != nil {
+				return err
+			}
+			if err := o.checkAbove(ctx, off, t.width, number*t.leaves, leaves); err != nil {
+				return err
+			}
+			if visit != nil && visit(number*t.leaves, leaves) != nil {
+				return errReported
+			}
+		}
+		return nil
+	}
+	switch err := walk(); {
+	case err == nil, errors.Is(err, errReported):
+		return nil
+	default:
+		return o.blame(part, err)
+	}
+}
+
+// checkAbove compares the nodes above a verified run of a level, up to their
+// common ancestor, with what the share has. Width is that of the whole level.
+func (o *openShare) checkAbove(ctx context.Context, off, width, first int64, level []hashtree.Hash) error {
+	level = slices.Clone(level)
+	for len(level) > 1 {
+		level = hashtree.Parents(level)
+		width, first = width/2, first/2
+		stored, err := o.readLevel(ctx, off, width, first, int64(len(level)))
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(stored, level) {
+			return errTree
+		}
+	}
+	return nil
+}
+
+// checkBlocks verifies the blocks from first on against their hashes; hashes
+// past the last block are ignored.
+func (o *openShare) checkBlocks(ctx context.Context, first int64, leaves []hashtree.Hash) error {
+	g := o.file.ueb
+	hasher := hashtree.NewHasher(hashtree.BlockTag)
+	last := min(first+int64(len(leaves)), g.Segments())
+	// Several blocks at once, within what a chunk may take.
+	atOnce := min(max(1, min(o.file.chunkLen(), chunkTarget)/g.BlockSize()), last-first)
+	memory := (atOnce-1)*g.BlockSize() + g.BlockLen(first)
+	if err := o.file.client.memory.Acquire(ctx, memory); err != nil {
+		return context.Cause(ctx)
+	}
+	defer o.file.client.memory.Release(memory)
+	buf := make([]byte, memory)
+	for i := first; i < last; {
+		count := min(atOnce, last-i)
+		blocks := buf[:(count-1)*g.BlockSize()+g.BlockLen(i+count-1)]
+		if err := o.read(ctx, o.header.Data+i*g.BlockSize(), blocks); err != nil {
+			return o.blame(fmt.Sprintf("blocks %d to %d", i, i+count-1), err)
+		}
+		for range count {
+			length := g.BlockLen(i)
+			if hasher.Of(blocks[:length]) != leaves[i-first] {
+				return o.blame(fmt.Sprintf("block %d", i), errHash)
+			}
+			blocks = blocks[length:]
+			i++
+		}
+	}
+	return nil
+}

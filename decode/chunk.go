@@ -1,0 +1,347 @@
+package decode
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"spillway/decode/hashtree"
+	"spillway/decode/zfec"
+)
+
+// chunk is the state of decoding one chunk. It is pooled, with its memory.
+type chunk struct {
+	file     *File
+	first    int64 // segment
+	segments int
+	tailLen  int // block length of the last segment of the chunk
+	blockLen int // of the others
+	slotLen  int // bytes that one share has for the chunk
+
+	out     []byte // crypttext, padded; then plaintext
+	scratch []byte // k slots for blocks that do not land in out
+
+	reads    []*read // running ones and those whose blocks are there
+	have     []*read // those whose blocks are there, of distinct share numbers
+	excluded map[*share]bool
+	slow     []*share // given up for being slow; tried again when nothing else is left
+	used     [MaxShares]uint8
+	landed   [MaxShares]bool // a read owns the place of that primary block in out
+	slots    []int           // free, in scratch
+	pieces   [][]byte        // the places in out, by primary block, then segment
+	running  int
+	results  chan *read
+	patience *time.Timer
+
+	leaves  []hashtree.Hash
+	key     []byte
+	shards  [][]byte
+	segment *hashtree.Hasher
+}
+
+func newChunk() *chunk {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &chunk{
+		excluded: map[*share]bool{},
+		results:  make(chan *read),
+		segment:  hashtree.NewHasher(hashtree.SegmentTag),
+		patience: t,
+	}
+}
+
+// WriteChunk reads, decodes and verifies chunk i and writes its plaintext into w
+// with one call, at its offset in the file. Nothing is written unless all of it
+// is verified. Errors: *NotEnoughSharesError, ErrInconsistent, w's, the context's.
+func (f *File) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
+	ctx, done, err := f.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if i < 0 || i >= (f.ueb.Segments()-1)/f.chunkSegments+1 {
+		return errNoChunk(i)
+	}
+	memory := 2 * f.chunkLen()
+	if err := f.client.memory.Acquire(ctx, memory); err != nil {
+		return context.Cause(ctx)
+	}
+	f.client.in.Add(memory)
+	c := f.client.chunks.Get().(*chunk)
+	defer func() {
+		c.release()
+		f.client.chunks.Put(c)
+		f.client.in.Add(-memory)
+		f.client.memory.Release(memory)
+	}()
+	c.begin(f, i)
+	if err := c.decode(ctx); err != nil {
+		return f.chunkError(i, err)
+	}
+	off := c.first * f.ueb.SegmentSize
+	plain := c.out[:min(int64(len(c.out)), f.cap.size-off)]
+	cryptAt(f.key, plain, off)
+	if _, err := w.WriteAt(plain, off); err != nil {
+		return f.chunkError(i, err)
+	}
+	return nil
+}
+
+// begin sizes everything for chunk i of f.
+func (c *chunk) begin(f *File, i int64) {
+	c.file, c.first = f, i*f.chunkSegments
+	c.segments = int(min(f.chunkSegments, f.ueb.Segments()-c.first))
+	c.blockLen = int(f.ueb.BlockSize())
+	c.tailLen = int(f.ueb.BlockLen(c.first + int64(c.segments) - 1))
+	c.slotLen = (c.segments-1)*c.blockLen + c.tailLen
+	c.out = resize(c.out, c.slotLen*f.cap.k)
+	c.pieces = slices.Grow(c.pieces[:0], c.segments*f.cap.k)[:c.segments*f.cap.k]
+	c.slots = c.slots[:0]
+	for slot := range f.cap.k {
+		c.slots = append(c.slots, slot)
+	}
+}
+
+// release forgets the file and keeps the memory.
+func (c *chunk) release() {
+	clear(c.reads)
+	clear(c.have)
+	clear(c.slow)
+	clear(c.excluded)
+	clear(c.shards[:cap(c.shards)])
+	clear(c.pieces)
+	c.reads, c.have, c.slow, c.leaves, c.file = c.reads[:0], c.have[:0], c.slow[:0], c.leaves[:0], nil
+	c.used, c.landed = [MaxShares]uint8{}, [MaxShares]bool{}
+}
+
+// resize returns a slice of n bytes, b's memory if that fits without much waste.
+func resize(b []byte, n int) []byte {
+	if cap(b) >= n && cap(b) <= 2*n+1<<16 {
+		return b[:n]
+	}
+	return make([]byte, n)
+}
+
+// len returns the length of each block of segment i of the chunk.
+func (c *chunk) len(i int) int {
+	if i == c.segments-1 {
+		return c.tailLen
+	}
+	return c.blockLen
+}
+
+// primary returns the place in out of primary block num of segment i of the chunk.
+func (c *chunk) primary(i, num int) []byte {
+	off := i*c.blockLen*c.file.cap.k + num*c.len(i)
+	return c.out[off:][:c.len(i)]
+}
+
+// block returns the block of segment i of the chunk that a read brought.
+func (c *chunk) block(r *read, i int) []byte {
+	if r.slot < 0 {
+		return c.primary(i, r.share.num)
+	}
+	return c.scratch[r.slot*c.slotLen+i*c.blockLen:][:c.len(i)]
+}
+
+// decode fills out with verified crypttext.
+func (c *chunk) decode(ctx context.Context) error {
+	if err := c.loadLeaves(ctx); err != nil {
+		return err
+	}
+	for {
+		if err := c.gather(ctx); err != nil {
+			return err
+		}
+		if err := c.reconstruct(); err != nil {
+			return err
+		}
+		bad := c.mismatches()
+		if len(bad) == 0 {
+			return nil
+		}
+		if err := c.excludeCulprits(ctx, bad); err != nil {
+			return err
+		}
+	}
+}
+
+// loadLeaves gets the hashes of the segments.
+func (c *chunk) loadLeaves(ctx context.Context) error {
+	t := c.file.tree
+	for i := c.first; i < c.first+int64(c.segments); {
+		p, err := c.file.crypttextPage(ctx, i/t.leaves)
+		if err != nil {
+			return fmt.Errorf("%s: %w", crypttextPart, err)
+		}
+		leaves := p.leaves[i%t.leaves:]
+		leaves = leaves[:min(int64(len(leaves)), c.first+int64(c.segments)-i)]
+		c.leaves = append(c.leaves, leaves...)
+		i += int64(len(leaves))
+	}
+	return nil
+}
+
+// reconstruct fills out from the k blocks of every segment that are there.
+func (c *chunk) reconstruct() error {
+	slices.SortFunc(c.have, func(a, b *read) int { return a.share.num - b.share.num })
+	c.key = c.key[:0]
+	for _, r := range c.have {
+		c.key = append(c.key, byte(r.share.num))
+		if r.share.num < c.file.cap.k && r.slot >= 0 {
+			for i := range c.segments {
+				copy(c.primary(i, r.share.num), c.block(r, i))
+			}
+		}
+	}
+	if c.have[len(c.have)-1].share.num < c.file.cap.k {
+		return nil
+	}
+	decoder, err := c.file.decoder(c.key)
+	if err != nil {
+		return err
+	}
+	for i := range c.segments {
+		c.shards = c.shards[:0]
+		for _, r := range c.have {
+			c.shards = append(c.shards, c.block(r, i))
+		}
+		for _, num := range decoder.Missing() {
+			c.shards = append(c.shards, c.primary(i, num))
+		}
+		if err := decoder.Decode(c.shards); err != nil {
+			return fmt.Errorf("erasure decoding: %w", err)
+		}
+	}
+	return nil
+}
+
+// maxDecoders bounds the decoders that a File holds.
+const maxDecoders = 16
+
+// decoder returns the decoder of a choice of shares.
+func (f *File) decoder(nums []byte) (*zfec.Decoder, error) {
+	f.mu.Lock()
+	d := f.decoders[string(nums)]
+	f.mu.Unlock()
+	if d != nil {
+		return d, nil
+	}
+	have := make([]int, len(nums))
+	for i, num := range nums {
+		have[i] = int(num)
+	}
+	d, err := f.code.Decoder(have)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.decoders) == maxDecoders {
+		clear(f.decoders)
+	}
+	f.decoders[string(nums)] = d
+	return d, nil
+}
+
+// mismatches returns which segments of the chunk are not what the uploader said.
+func (c *chunk) mismatches() (bad []int) {
+	for i := range c.segments {
+		segment := c.out[i*c.blockLen*c.file.cap.k:][:c.file.ueb.SegmentLen(c.first+int64(i))]
+		if c.segment.Of(segment) != c.leaves[i] {
+			bad = append(bad, i)
+		}
+	}
+	return bad
+}
+
+// cryptAt encrypts or decrypts b, which stands at off in the file: AES-128-CTR,
+// one stream over the whole file from a counter of 0.
+func cryptAt(key cipher.Block, b []byte, off int64) {
+	var counter [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(counter[8:], uint64(off/aes.BlockSize))
+	stream := cipher.NewCTR(key, counter[:])
+	if skip := off % aes.BlockSize; skip != 0 {
+		var discard [aes.BlockSize]byte
+		stream.XORKeyStream(discard[:skip], discard[:skip])
+	}
+	stream.XORKeyStream(b, b)
+}
+
+// excludeCulprits verifies the blocks that were used for the bad segments and
+// drops the shares that gave wrong ones. Shares that cannot be proven right or
+// wrong are dropped only when no other is proven wrong.
+func (c *chunk) excludeCulprits(ctx context.Context, bad []int) error {
+	verdicts := make([]error, len(c.have))
+	var verifiers errgroup.Group
+	verifiers.SetLimit(4)
+	for i, r := range c.have {
+		verifiers.Go(func() error {
+			verdicts[i] = c.verifyBlocks(ctx, r, bad)
+			return nil
+		})
+	}
+	verifiers.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var wrong, unproven []*read
+	for i, r := range c.have {
+		var corrupt *CorruptShareError
+		switch err := verdicts[i]; {
+		case err == nil:
+			continue
+		case errors.As(err, &corrupt) && corrupt.Part != blockTreePart && corrupt.Part != chainPart:
+			wrong = append(wrong, r)
+		default:
+			unproven = append(unproven, r)
+		}
+		r.share.report(verdicts[i])
+	}
+	if len(wrong) == 0 {
+		wrong = unproven
+	}
+	if len(wrong) == 0 {
+		return ErrInconsistent
+	}
+	for _, r := range wrong {
+		c.excluded[r.share] = true
+		c.drop(r)
+	}
+	return nil
+}
+
+// verifyBlocks verifies what a read brought for the bad segments against the
+// share's own block hash tree.
+func (c *chunk) verifyBlocks(ctx context.Context, r *read, bad []int) error {
+	o, err := r.share.open(ctx)
+	if err != nil {
+		return err
+	}
+	hasher := hashtree.NewHasher(hashtree.BlockTag)
+	var leaves []hashtree.Hash
+	loaded := int64(-1)
+	for _, i := range bad {
+		number := c.first + int64(i)
+		if page := number / c.file.tree.leaves; page != loaded {
+			if leaves, err = o.blockLeaves(ctx, page); err != nil {
+				return err
+			}
+			loaded = page
+		}
+		got, want := hasher.Of(c.block(r, i)), leaves[number%c.file.tree.leaves]
+		if !bytes.Equal(got[:], want[:]) {
+			return o.blame(fmt.Sprintf("block %d", number), errHash)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,315 @@
+package decode
+
+import (
+	"cmp"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"spillway/decode/chk"
+	"spillway/decode/hashtree"
+	"spillway/decode/zfec"
+)
+
+// chunkTarget is about how many bytes of plaintext a chunk has, so that one
+// ranged read of a share covers many blocks.
+const chunkTarget = 1 << 20
+
+// maxPieces bounds the number of blocks in a chunk, and with it the buffers
+// of one vectored read.
+const (
+	maxPieces  = 4096
+	maxVectors = 1024
+)
+
+// File is one open CHK file. Safe for concurrent use. It is a spool.Source.
+type File struct {
+	client *Client
+	id     string
+	cap    VerifyCap
+	key    cipher.Block // nil when the file is only checked
+	code   *zfec.Code
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // calls in progress and goroutines of the File
+
+	// Set once, before Open returns.
+	ueb           *chk.UEB
+	tree          tree
+	chunkSegments int64
+
+	mu       sync.Mutex
+	closed   bool
+	usable   bool          // Open has returned it
+	changed  chan struct{} // closed and replaced whenever what follows grows or a server answers
+	shares   []*share      // every share known; only grows
+	order    []*share      // shares, the preferred first; nil when out of date
+	asked    bool          // the servers have been asked
+	listing  int           // servers that have not said yet which shares they hold
+	opening  int           // servers whose shares may still yield the UEB
+	failed   []ServerError // servers that did not answer
+	fatal    error         // why the file cannot be opened whatever the servers say
+	found    *chk.UEB      // verified
+	roots    *call[[]hashtree.Hash]
+	recent   []*page // the last few used, the last one first
+	pages    map[int64]*call[*page]
+	decoders map[string]*zfec.Decoder // by the share numbers, ascending
+}
+
+// newFile returns a File that knows no shares yet. Id names it in the cache and the log.
+func (c *Client) newFile(v VerifyCap, id string) (*File, error) {
+	f := &File{
+		client: c, id: id, cap: v, code: zfec.New(v.k, v.n),
+		changed:  make(chan struct{}),
+		pages:    map[int64]*call[*page]{},
+		decoders: map[string]*zfec.Decoder{},
+	}
+	f.ctx, f.cancel = context.WithCancel(c.ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		f.cancel()
+		return nil, ErrClosed
+	}
+	c.files[f] = struct{}{}
+	c.work.Add(1)
+	return f, nil
+}
+
+// Open finds the shares of a CHK cap and verifies the metadata. The context
+// bounds only the opening. It returns as soon as k distinct shares are known and
+// one has proven the metadata; servers that answer later add to the shares.
+// Errors: *NotEnoughSharesError, *MemoryError, the context's.
+func (c *Client) Open(ctx context.Context, cap Cap) (*File, error) {
+	v, ok := cap.VerifyCap()
+	if !ok {
+		return nil, errors.New("decode: a LIT cap has no shares to open")
+	}
+	f, err := c.newFile(v, cap.ID())
+	if err != nil {
+		return nil, err
+	}
+	key := cap.fields().key
+	if f.key, err = aes.NewCipher(key[:]); err != nil {
+		panic("internal error: " + err.Error())
+	}
+	if m, ok := c.metadata.file(f.id); ok {
+		c.metadataHits.Add(1)
+		f.adopt(m)
+	} else {
+		c.metadataMisses.Add(1)
+		err = f.discover(ctx, v.k)
+	}
+	if err == nil {
+		err = f.setGeometry(f.found)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	f.mu.Lock()
+	f.usable = true
+	f.mu.Unlock()
+	f.remember()
+	return f, nil
+}
+
+// setGeometry derives from the verified UEB how the file is read and whether
+// that fits the memory.
+func (f *File) setGeometry(ueb *chk.UEB) error {
+	f.ueb, f.tree = ueb, newTree(ueb.Segments())
+	if roots := f.tree.pages * hashtree.Size; roots > f.client.limit {
+		return &MemoryError{What: "hash trees", Needed: roots, Limit: f.client.limit}
+	}
+	f.chunkSegments = (chunkTarget + ueb.SegmentSize/2) / ueb.SegmentSize
+	f.chunkSegments = max(1, min(f.chunkSegments, maxPieces/int64(f.cap.k), maxVectors, ueb.Segments()))
+	if half := f.chunkLen(); half > f.client.limit/2 {
+		return &MemoryError{What: "segments", Needed: 2 * half, Limit: f.client.limit}
+	}
+	return nil
+}
+
+// chunkLen returns the length of the longest chunk, padded. Decoding one takes
+// as much again for the blocks that do not land in it directly.
+func (f *File) chunkLen() int64 {
+	return (f.chunkSegments-1)*f.ueb.SegmentSize + f.ueb.BlockLen(0)*int64(f.cap.k)
+}
+
+// remember keeps what is verified for the next Open, unless it would fail.
+func (f *File) remember() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.usable {
+		return
+	}
+	m := &fileMetadata{id: f.id, ueb: f.ueb}
+	if f.roots != nil && f.roots.isDone() {
+		m.roots = f.roots.value
+	}
+	for _, s := range f.shares {
+		if !s.gone {
+			m.places = append(m.places, place{server: s.serverIndex, num: s.num})
+		}
+	}
+	if f.distinctLocked() >= f.cap.k {
+		f.client.metadata.setFile(m)
+	} else {
+		f.client.metadata.dropFile(f.id)
+	}
+}
+
+// adopt begins with what is remembered.
+func (f *File) adopt(m *fileMetadata) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.found = m.ueb
+	if m.roots != nil {
+		f.roots = newCall[[]hashtree.Hash]()
+		f.roots.finish(m.roots, nil)
+	}
+	for _, p := range m.places {
+		f.addLocked(p.server, p.num)
+	}
+}
+
+// Size returns the length of the plaintext in bytes.
+func (f *File) Size() int64 { return f.cap.size }
+
+// ChunkSize returns the length in bytes of every chunk but the last.
+func (f *File) ChunkSize() int64 { return min(f.chunkSegments*f.ueb.SegmentSize, f.cap.size) }
+
+// Close cancels what is in progress, waits for it and closes the shares.
+func (f *File) Close() error {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		f.work.Wait()
+		return nil
+	}
+	f.closed = true
+	f.mu.Unlock()
+	f.cancel()
+	f.work.Wait()
+	f.remember()
+	var err error
+	for _, s := range f.shares {
+		err = errors.Join(err, s.close())
+	}
+	f.client.mu.Lock()
+	delete(f.client.files, f)
+	f.client.mu.Unlock()
+	f.client.work.Done()
+	return err
+}
+
+// enter begins a call of the File: the context that it returns ends with the
+// File too. Done ends the call.
+func (f *File) enter(ctx context.Context) (_ context.Context, done func(), _ error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, nil, ErrClosed
+	}
+	f.work.Add(1)
+	ctx, cancel := joinContexts(ctx, f.ctx)
+	return ctx, func() { cancel(); f.work.Done() }, nil
+}
+
+// watch returns a channel that is closed at the next change of what is known.
+func (f *File) watch() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+func (f *File) notifyLocked() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// candidates returns the known shares, the preferred first: those that have
+// not failed before those that have, primary before parity shares, then in the
+// order of the servers. The slice must not be changed.
+func (f *File) candidates() []*share {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.order == nil {
+		f.order = slices.Clone(f.shares)
+		slices.SortFunc(f.order, func(a, b *share) int {
+			return cmp.Or(cmp.Compare(a.demerits, b.demerits), cmp.Compare(a.num, b.num), cmp.Compare(a.serverIndex, b.serverIndex))
+		})
+	}
+	return f.order
+}
+
+// notEnough says why there are no k shares. Without tells which shares cannot be used.
+func (f *File) notEnough(unusable func(*share) bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := &NotEnoughSharesError{Needed: f.cap.k, Total: f.cap.n, Failed: slices.Clone(f.failed)}
+	for _, s := range f.shares {
+		p := SharePlace{Share: s.num, Server: s.server.String()}
+		switch {
+		case !unusable(s):
+			e.Found = append(e.Found, p)
+		case s.corrupt != nil:
+			e.Bad = append(e.Bad, p)
+		case s.failure != nil && !s.gone:
+			e.Failed = append(e.Failed, ServerError{Server: p.Server, Err: s.failure})
+		}
+	}
+	return e
+}
+
+// chunkError adds which segments could not be had.
+func (f *File) chunkError(i int64, err error) error {
+	first := i * f.chunkSegments
+	last := min(first+f.chunkSegments, f.ueb.Segments()) - 1
+	if first == last {
+		return fmt.Errorf("segment %d: %w", first, err)
+	}
+	return fmt.Errorf("segments %d to %d: %w", first, last, err)
+}
+
+func errNoChunk(i int64) error {
+	return fmt.Errorf("decode: %w: there is no chunk %d", fs.ErrInvalid, i)
+}
+
+// call is the result of something done once for all who want it, by a goroutine of the File.
+type call[V any] struct {
+	done  chan struct{} // closed when value and err are set
+	value V
+	err   error
+}
+
+func newCall[V any]() *call[V] { return &call[V]{done: make(chan struct{})} }
+
+func (c *call[V]) finish(v V, err error) {
+	c.value, c.err = v, err
+	close(c.done)
+}
+
+func (c *call[V]) isDone() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *call[V]) wait(ctx context.Context) (V, error) {
+	select {
+	case <-c.done:
+		return c.value, c.err
+	case <-ctx.Done():
+		var none V
+		return none, context.Cause(ctx)
+	}
+}

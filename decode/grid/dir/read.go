@@ -1,0 +1,164 @@
+package dir
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"spillway/decode/grid"
+)
+
+// An immutable container (src/allmydata/storage/immutable.py):
+//
+//	0x00  version: 1, or 2 when the lease secrets are hashed   4 bytes, big-endian
+//	0x04  length of the share, modulo or capped at 2^32: not trusted
+//	0x08  number of leases
+//	0x0c  the share
+//	then  the leases, 72 bytes each
+const (
+	containerHeader = 0x0c
+	leaseSize       = 4 + 32 + 32 + 4
+	mutableMagic    = "Tahoe mutable container v"
+)
+
+// Open opens share num of si. An error matches grid.ErrCorrupt when the
+// container is no immutable one, or holds more leases than bytes.
+func (s *Server) Open(ctx context.Context, si grid.StorageIndex, num int) (grid.Share, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(filepath.Join(slot(s.shares(), si), strconv.Itoa(num)))
+	if err != nil {
+		return nil, err
+	}
+	sh, err := newShare(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return sh, nil
+}
+
+// share is an open container. The kernel keeps all its state.
+type share struct {
+	file *os.File
+	conn syscall.RawConn
+	size int64
+}
+
+func newShare(f *os.File) (*share, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: not a regular file", grid.ErrCorrupt)
+	}
+	head := make([]byte, len(mutableMagic))
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if strings.HasPrefix(string(head[:n]), mutableMagic) {
+		return nil, fmt.Errorf("%w: a container of a mutable file", grid.ErrCorrupt)
+	}
+	if n < containerHeader {
+		return nil, fmt.Errorf("%w: the container of %d bytes is too short", grid.ErrCorrupt, info.Size())
+	}
+	if v := binary.BigEndian.Uint32(head); v != 1 && v != 2 {
+		return nil, fmt.Errorf("%w: unknown container version %d", grid.ErrCorrupt, v)
+	}
+	leases := int64(binary.BigEndian.Uint32(head[8:]))
+	size := info.Size() - containerHeader - leaseSize*leases
+	if size < 0 {
+		return nil, fmt.Errorf("%w: %d leases do not fit a container of %d bytes", grid.ErrCorrupt, leases, info.Size())
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &share{file: f, conn: conn, size: size}, nil
+}
+
+// Size returns the length of the share without container and leases.
+func (sh *share) Size() int64 { return sh.size }
+
+// Close closes the container.
+func (sh *share) Close() error { return sh.file.Close() }
+
+// maxVectors is how many buffers the kernel fills in one call (IOV_MAX).
+const maxVectors = 1024
+
+// ReadAt reads with one preadv where the kernel allows it.
+func (sh *share) ReadAt(ctx context.Context, off int64, bufs ...[]byte) (int, error) {
+	total := 0
+	for len(bufs) > 0 {
+		if err := ctx.Err(); err != nil {
+			return total, err
+		}
+		// Leases follow the share: never read beyond its end.
+		vectors, want, cut := fit(bufs[:min(len(bufs), maxVectors)], max(0, sh.size-off))
+		n, err := sh.readVectors(vectors, off)
+		total += n
+		off += int64(n)
+		if err != nil {
+			return total, err
+		}
+		if n < want {
+			// The kernel may give less than was asked at the file's end only.
+			return total, io.ErrUnexpectedEOF
+		}
+		if cut {
+			return total, io.EOF
+		}
+		bufs = bufs[len(vectors):]
+	}
+	return total, nil
+}
+
+// fit shortens bufs to limit bytes in all and returns how many bytes they
+// then hold, and whether they had to be shortened.
+func fit(bufs [][]byte, limit int64) (fitting [][]byte, total int, cut bool) {
+	for i, b := range bufs {
+		if int64(total)+int64(len(b)) > limit {
+			fitting = append(fitting, bufs[:i]...)
+			rest := b[:limit-int64(total)]
+			return append(fitting, rest), int(limit), true
+		}
+		total += len(b)
+	}
+	return bufs, total, false
+}
+
+func (sh *share) readVectors(bufs [][]byte, off int64) (int, error) {
+	if len(bufs) == 1 {
+		n, err := sh.file.ReadAt(bufs[0], containerHeader+off)
+		if err == io.EOF {
+			err = nil
+		}
+		return n, err
+	}
+	var n int
+	var readErr error
+	err := sh.conn.Control(func(fd uintptr) {
+		for {
+			n, readErr = unix.Preadv(int(fd), bufs, containerHeader+off)
+			if !errors.Is(readErr, unix.EINTR) {
+				return
+			}
+		}
+	})
+	if err == nil && readErr != nil {
+		err = os.NewSyscallError("preadv", readErr)
+	}
+	return max(0, n), err
+}

@@ -1,0 +1,341 @@
+package decode_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"spillway/decode"
+	"spillway/decode/grid"
+)
+
+// memServer is a server whose shares lie in memory and whose every operation
+// can be made to fail or hang.
+type memServer struct {
+	name string
+
+	mu     sync.Mutex
+	shares map[grid.StorageIndex]map[int][]byte
+	asked  int // calls of Shares
+	opened int // shares open now
+	aborts int
+
+	// Called, if not nil, before the operation; an error is its result.
+	onShares func(ctx context.Context) error
+	onOpen   func(ctx context.Context, num int) error
+	onRead   func(ctx context.Context, num int, off int64) error
+	onWrite  func(num int) error
+	onCommit func(num int) error
+}
+
+// newGrid returns count servers named s0, s1, ...
+func newGrid(count int) []*memServer {
+	servers := make([]*memServer, count)
+	for i := range servers {
+		servers[i] = &memServer{name: fmt.Sprintf("s%d", i), shares: map[grid.StorageIndex]map[int][]byte{}}
+	}
+	return servers
+}
+
+func asServers(servers []*memServer) []grid.Server {
+	var list []grid.Server
+	for _, s := range servers {
+		list = append(list, s)
+	}
+	return list
+}
+
+// hang waits for the end of the context, as a server does that is frozen.
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s *memServer) String() string { return s.name }
+func (s *memServer) Close() error   { return nil }
+
+func (s *memServer) Shares(ctx context.Context, si grid.StorageIndex) ([]int, error) {
+	s.mu.Lock()
+	s.asked++
+	hook := s.onShares
+	s.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var nums []int
+	for num := range s.shares[si] {
+		nums = append(nums, num)
+	}
+	slices.Sort(nums)
+	return nums, nil
+}
+
+func (s *memServer) Open(ctx context.Context, si grid.StorageIndex, num int) (grid.Share, error) {
+	if s.onOpen != nil {
+		if err := s.onOpen(ctx, num); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.shares[si][num]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	s.opened++
+	return &memShare{server: s, num: num, bytes: b}, nil
+}
+
+type memShare struct {
+	server *memServer
+	num    int
+	bytes  []byte
+}
+
+func (sh *memShare) Size() int64 { return int64(len(sh.bytes)) }
+
+func (sh *memShare) Close() error {
+	sh.server.mu.Lock()
+	defer sh.server.mu.Unlock()
+	sh.server.opened--
+	return nil
+}
+
+func (sh *memShare) ReadAt(ctx context.Context, off int64, bufs ...[]byte) (int, error) {
+	if sh.server.onRead != nil {
+		if err := sh.server.onRead(ctx, sh.num, off); err != nil {
+			return 0, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, b := range bufs {
+		n := 0
+		if off < int64(len(sh.bytes)) {
+			n = copy(b, sh.bytes[off:])
+		}
+		total += n
+		off += int64(n)
+		if n < len(b) {
+			return total, io.EOF
+		}
+	}
+	return total, nil
+}
+
+func (s *memServer) Create(_ context.Context, si grid.StorageIndex, num int, size int64) (grid.Upload, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.shares[si][num]; ok {
+		return nil, fs.ErrExist
+	}
+	return &memUpload{server: s, si: si, num: num, bytes: make([]byte, size), written: make([]bool, size)}, nil
+}
+
+// memUpload also verifies what an Upload promises: every byte written once.
+type memUpload struct {
+	server  *memServer
+	si      grid.StorageIndex
+	num     int
+	bytes   []byte
+	written []bool
+	done    bool
+}
+
+func (u *memUpload) WriteAt(p []byte, off int64) (int, error) {
+	if u.server.onWrite != nil {
+		if err := u.server.onWrite(u.num); err != nil {
+			return 0, err
+		}
+	}
+	for i := range p {
+		if u.written[off+int64(i)] {
+			return i, fmt.Errorf("byte %d is written twice", off+int64(i))
+		}
+		u.written[off+int64(i)] = true
+	}
+	return copy(u.bytes[off:], p), nil
+}
+
+func (u *memUpload) Commit() error {
+	if u.server.onCommit != nil {
+		if err := u.server.onCommit(u.num); err != nil {
+			return err
+		}
+	}
+	if i := slices.Index(u.written, false); i >= 0 {
+		return fmt.Errorf("byte %d is not written", i)
+	}
+	u.server.mu.Lock()
+	defer u.server.mu.Unlock()
+	if u.server.shares[u.si] == nil {
+		u.server.shares[u.si] = map[int][]byte{}
+	}
+	u.server.shares[u.si][u.num] = u.bytes
+	u.done = true
+	return nil
+}
+
+func (u *memUpload) Abort() error {
+	if !u.done {
+		u.server.mu.Lock()
+		u.server.aborts++
+		u.server.mu.Unlock()
+	}
+	return nil
+}
+
+// keep removes every share of si that the function does not want.
+func keep(servers []*memServer, si grid.StorageIndex, want func(num int) bool) {
+	for _, s := range servers {
+		for num := range s.shares[si] {
+			if !want(num) {
+				delete(s.shares[si], num)
+			}
+		}
+	}
+}
+
+// share returns the bytes of a share, to be changed, and the server that has it.
+func findShare(t *testing.T, servers []*memServer, si grid.StorageIndex, num int) (*memServer, []byte) {
+	t.Helper()
+	for _, s := range servers {
+		if b, ok := s.shares[si][num]; ok {
+			return s, b
+		}
+	}
+	t.Fatalf("no share %d", num)
+	return nil, nil
+}
+
+// newClient returns a Client that is closed at the end of the test.
+func newClient(t testing.TB, cfg decode.Config) *decode.Client {
+	t.Helper()
+	c, err := decode.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// storageIndex returns the name of a CHK cap's shares.
+func storageIndex(t testing.TB, c decode.Cap) grid.StorageIndex {
+	t.Helper()
+	v, ok := c.VerifyCap()
+	if !ok {
+		t.Fatal("not a CHK cap")
+	}
+	return v.StorageIndex()
+}
+
+// plaintext returns size bytes that depend on nothing else.
+func plaintext(size int) []byte {
+	b := make([]byte, size)
+	x := uint32(size)*2654435761 + 12345
+	for i := range b {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		b[i] = byte(x)
+	}
+	return b
+}
+
+// put writes a file and returns its cap.
+func put(t testing.TB, servers []*memServer, data []byte, opts decode.PutOptions) decode.Cap {
+	t.Helper()
+	if opts.Convergence == nil {
+		opts.Convergence = []byte("secret of the tests")
+	}
+	c, err := newClient(t, decode.Config{Servers: asServers(servers)}).Put(t.Context(), bytes.NewReader(data), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// sink takes a file's chunks and remembers which bytes it was given.
+type sink struct {
+	mu    sync.Mutex
+	bytes []byte
+	calls int
+}
+
+func newSink(size int64) *sink { return &sink{bytes: bytes.Repeat([]byte{0xee}, int(size))} }
+
+func (s *sink) WriteAt(p []byte, off int64) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	return copy(s.bytes[off:], p), nil
+}
+
+// readAll reads the whole file, chunk after chunk.
+func readAll(ctx context.Context, f *decode.File) ([]byte, error) {
+	s := newSink(f.Size())
+	for i := int64(0); i*f.ChunkSize() < f.Size(); i++ {
+		before := s.calls
+		err := f.WriteChunk(ctx, i, s)
+		if err == nil && s.calls != before+1 || err != nil && s.calls != before {
+			return nil, fmt.Errorf("%d writes for a chunk (%v)", s.calls-before, err)
+		}
+		if err != nil {
+			return s.bytes, err
+		}
+	}
+	return s.bytes, nil
+}
+
+// get opens and reads the whole file.
+func get(ctx context.Context, c *decode.Client, cap decode.Cap) ([]byte, error) {
+	f, err := c.Open(ctx, cap)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(ctx, f)
+}
+
+// logBook collects log lines.
+type logBook struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// lines returns those that hold all the parts.
+func (l *logBook) lines(parts ...string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.b.String()) {
+		if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(line, p) }) {
+			found = append(found, line)
+		}
+	}
+	return found
+}

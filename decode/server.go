@@ -1,0 +1,32 @@
+package decode
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"spillway/decode/grid"
+	"spillway/decode/grid/dir"
+)
+
+// ParseServer returns the server that a URL names: file:///srv/tahoe/storage is
+// a storage directory as Tahoe-LAFS lays it out. The error matches
+// errors.ErrUnsupported for kinds of servers that are not supported yet. It
+// does not quote the URL, which may hold a secret.
+func ParseServer(text string) (grid.Server, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("decode: malformed server URL")
+	}
+	switch u.Scheme {
+	case "file":
+		server, err := dir.Parse(u)
+		if err != nil {
+			return nil, fmt.Errorf("decode: malformed server URL: %w", err)
+		}
+		return server, nil
+	case "pb", "s3":
+		return nil, fmt.Errorf("decode: servers of the kind %s:// are %w", u.Scheme, errors.ErrUnsupported)
+	}
+	return nil, errors.New("decode: malformed server URL: it begins with none of file://, pb://, s3://")
+}

@@ -1,0 +1,265 @@
+package decode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"spillway/decode/chk"
+	"spillway/decode/grid"
+	"spillway/decode/hashtree"
+)
+
+// share is one share number on one server.
+type share struct {
+	file        *File
+	server      grid.Server
+	serverIndex int
+	num         int
+
+	// Guarded by file.mu.
+	opened    *call[*openShare]  // nil unless open or being opened
+	demerits  int                // the more, the later it is chosen
+	corrupt   *CorruptShareError // the first one found; logged
+	failure   error              // the first one met; logged
+	gone      bool               // the server does not hold it any more
+	blockRoot *hashtree.Hash     // proven by the share hash chain
+}
+
+// openShare is a share whose header has been read.
+type openShare struct {
+	*share
+	header chk.Header
+	bytes  grid.Share
+}
+
+// start runs fn in a goroutine of the File, with its context; not when it is closed.
+func (f *File) startLocked(fn func(ctx context.Context)) error {
+	if f.closed {
+		return ErrClosed
+	}
+	f.work.Go(func() { fn(f.ctx) })
+	return nil
+}
+
+// open opens the share and reads its header, once for all who want it; after a
+// failure the next caller tries again.
+func (s *share) open(ctx context.Context) (*openShare, error) {
+	f := s.file
+	f.mu.Lock()
+	c := s.opened
+	if c == nil {
+		c = newCall[*openShare]()
+		err := f.startLocked(func(ctx context.Context) {
+			o, err := s.openNow(ctx)
+			if err != nil {
+				f.mu.Lock()
+				s.opened = nil
+				f.mu.Unlock()
+			}
+			c.finish(o, err)
+		})
+		if err != nil {
+			f.mu.Unlock()
+			return nil, err
+		}
+		s.opened = c
+	}
+	f.mu.Unlock()
+	return c.wait(ctx)
+}
+
+func (s *share) openNow(ctx context.Context) (*openShare, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.file.client.timeout, errTimeout)
+	defer cancel()
+	bytes, err := s.server.Open(ctx, s.file.cap.index, s.num)
+	if err != nil {
+		return nil, s.blame("container", timeoutCause(ctx, err))
+	}
+	o := &openShare{share: s, bytes: bytes}
+	head := make([]byte, chk.HeaderSize)
+	n, err := bytes.ReadAt(ctx, 0, head)
+	if err == nil || errors.Is(err, io.EOF) {
+		o.header, err = chk.ParseHeader(head[:n])
+		if err != nil {
+			err = &CorruptShareError{s.file.cap.index, s.num, s.server.String(), "header", err}
+		}
+	} else {
+		err = s.blame("header", timeoutCause(ctx, err))
+	}
+	if err != nil {
+		return nil, errors.Join(err, bytes.Close())
+	}
+	return o, nil
+}
+
+// close closes the share if it is open. The File's goroutines have ended.
+func (s *share) close() error {
+	if s.opened == nil || !s.opened.isDone() || s.opened.value == nil {
+		return nil
+	}
+	return s.opened.value.bytes.Close()
+}
+
+var errTimeout = errors.New("no answer within the time allowed")
+
+// timeoutCause puts the reason in place of a context's error.
+func timeoutCause(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// read fills bufs from the share, whole, within the time a request may take.
+// The error of a share that ends too early is io.ErrUnexpectedEOF.
+func (o *openShare) read(ctx context.Context, off int64, bufs ...[]byte) error {
+	want := 0
+	for _, b := range bufs {
+		want += len(b)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.file.client.timeout, errTimeout)
+	defer cancel()
+	n, err := o.bytes.ReadAt(ctx, off, bufs...)
+	switch {
+	case n == want:
+		return nil
+	case err == nil || errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	}
+	return timeoutCause(ctx, err)
+}
+
+// blame says whose fault it is that part could not be had from the share: the
+// uploader's or the disk's (*CorruptShareError), or the server's (ServerError).
+func (s *share) blame(part string, err error) error {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = errors.New("the share ends before it")
+	case errors.Is(err, grid.ErrCorrupt), errors.Is(err, errTree), errors.Is(err, errHash), errors.Is(err, errChain):
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrClosed):
+		return err // nobody's fault
+	default:
+		return ServerError{Server: s.server.String(), Err: fmt.Errorf("share %d: %w", s.num, err)}
+	}
+	return &CorruptShareError{s.file.cap.index, s.num, s.server.String(), part, err}
+}
+
+// The parts of a share by which CorruptShareErrors call them.
+const (
+	crypttextPart = "crypttext hash tree"
+	blockTreePart = "block hash tree"
+	chainPart     = "share hash chain"
+	uebPart       = "UEB"
+)
+
+var (
+	errHash  = errors.New("it does not match its hash")
+	errChain = errors.New("it does not prove the share")
+)
+
+// report notes what is wrong with the share, and logs it unless that has been
+// done before. From now on other shares are preferred, unless what is wrong
+// says nothing of the share's blocks.
+func (s *share) report(err error) {
+	f := s.file
+	var corrupt *CorruptShareError
+	var server ServerError
+	f.mu.Lock()
+	first := false
+	if !errors.As(err, &corrupt) || (corrupt.Part != crypttextPart && corrupt.Part != uebPart) {
+		s.demerits++
+		f.order = nil
+	}
+	switch {
+	case corrupt != nil:
+		if first = s.corrupt == nil; first {
+			s.corrupt = corrupt
+		}
+	case errors.As(err, &server):
+		if first = s.failure == nil; first {
+			s.failure = server.Err
+		}
+		s.gone = s.gone || errors.Is(err, fs.ErrNotExist)
+	}
+	f.mu.Unlock()
+	switch {
+	case corrupt != nil && first:
+		f.client.corruptShares.Add(1)
+		f.client.log.Warn("corrupt share", "file", f.id, "storage_index", corrupt.StorageIndex.String(),
+			"share", corrupt.Share, "server", corrupt.Server, "part", corrupt.Part, "error", errorText(corrupt.Err))
+	case corrupt == nil && server.Err != nil:
+		f.client.serverErrors.Add(1)
+		if first {
+			f.client.log.Warn("server failed", "file", f.id, "share", s.num, "server", server.Server, "error", server.Err.Error())
+		}
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// provenBlockRoot returns the root of the share's block hash tree, proven by
+// its share hash chain.
+func (o *openShare) provenBlockRoot(ctx context.Context) (hashtree.Hash, error) {
+	f := o.file
+	f.mu.Lock()
+	root := o.blockRoot
+	f.mu.Unlock()
+	if root != nil {
+		return *root, nil
+	}
+	chain := make([]byte, chk.ChainSize(f.cap.n))
+	if err := o.read(ctx, o.header.ShareChain, chain); err != nil {
+		return hashtree.Hash{}, o.blame(chainPart, err)
+	}
+	proven, err := chk.VerifyChain(chain, f.cap.n, o.num, f.ueb.ShareRootHash)
+	if err != nil {
+		return hashtree.Hash{}, o.blame(chainPart, fmt.Errorf("%w: %w", errChain, err))
+	}
+	f.mu.Lock()
+	o.blockRoot = &proven
+	f.mu.Unlock()
+	return proven, nil
+}
+
+// uebGuess is how much is read at once in the hope of a whole UEB.
+const uebGuess = 1 << 10
+
+// readUEB reads the share's UEB and verifies it against the cap.
+func (o *openShare) readUEB(ctx context.Context) ([]byte, error) {
+	field := o.header.UEBLengthSize()
+	b := make([]byte, field+uebGuess)
+	ctx, cancel := context.WithTimeoutCause(ctx, o.file.client.timeout, errTimeout)
+	defer cancel()
+	n, err := o.bytes.ReadAt(ctx, o.header.UEB, b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, o.blame(uebPart, timeoutCause(ctx, err))
+	}
+	length := uint64(0)
+	for _, digit := range b[:field] {
+		length = length<<8 | uint64(digit)
+	}
+	if n < field || length > chk.MaxUEBSize {
+		return nil, o.blame(uebPart, errHash)
+	}
+	have := b[field:n]
+	if uint64(len(have)) < length {
+		rest := make([]byte, length-uint64(len(have)))
+		if err := o.read(ctx, o.header.UEB+int64(n), rest); err != nil {
+			return nil, o.blame(uebPart, err)
+		}
+		have = append(have, rest...)
+	}
+	have = have[:length]
+	if chk.Hash(have) != o.file.cap.ueb {
+		return nil, o.blame(uebPart, errHash)
+	}
+	return have, nil
+}
