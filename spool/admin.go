@@ -95,7 +95,7 @@ func (s *Spool) describeLocked(e *entry, now time.Time) Entry {
 	switch {
 	case e.ended != nil:
 		d.State = Leaving
-	case e.window > 0:
+	case e.win != nil:
 		d.State = Window
 	case e.complete():
 		d.State = Complete

@@ -3,26 +3,22 @@ package spool
 import (
 	"container/list"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // entry is one spooled file: its blocks on the disk, what of it is there, and
 // who reads it.
 type entry struct {
-	key    string
-	size   int64 // bytes
-	open   OpenFunc
-	window int64         // bytes decoded ahead of the one reader; 0: the whole file is spooled and shared
-	lag    int64         // bytes kept behind a window's reader
-	ready  chan struct{} // closed when file is set, or never will be
-	freed  chan struct{} // closed when the kernel has the blocks back
-	file   *os.File      // set before ready is closed; nil if that failed
+	key   string
+	size  int64 // bytes
+	open  OpenFunc
+	win   *window       // of a private entry; nil: the whole file is spooled and shared
+	ready chan struct{} // closed when file is set, or never will be
+	freed chan struct{} // closed when the kernel has the blocks back
+	file  *os.File      // set before ready is closed; nil if that failed
 
 	ctx    context.Context // ends with the entry
 	cancel context.CancelFunc
@@ -39,16 +35,8 @@ type entry struct {
 	running  bool      // the fill goroutine is there
 	more     sync.Cond // of workers without a chunk to take
 	fillState
-	held    []heldChunk // the chunks of a window
-	chunksN int64       // how many chunks are in have
-	spooled int64       // bytes in have
-}
-
-// heldChunk is a chunk in a window.
-type heldChunk struct {
-	chunk int64
-	// passedAt is how much the reader had read in all when it was done with the chunk; -1 before.
-	passedAt int64
+	chunksN int64 // how many chunks are in have
+	spooled int64 // bytes in have
 }
 
 // unusedLocked tells, once, that nothing uses the ended entry any more: the caller must free it.
@@ -169,18 +157,39 @@ func (s *Spool) adopt(e *entry, src Source) error {
 		}
 		return nil
 	}
-	if e.window > 0 && e.window < 2*chunkSize {
-		// Two chunks must fit, or decoding waits for the reader and the reader for decoding.
-		need := min(e.size, 2*chunkSize+e.lag)
-		if s.reserved-e.reserved+need > s.cfg.Budget {
-			return ErrFull
+	if e.win != nil {
+		if err := s.widenLocked(e, min(chunkSize, e.size)); err != nil {
+			return err
 		}
-		s.reserved += need - e.reserved
-		e.reserved, e.window = need, 2*chunkSize
 	}
 	e.chunkSize = chunkSize
 	e.have, e.busy, e.bad = newChunkset(e.chunks()), newChunkset(e.chunks()), newChunkset(e.chunks())
 	return nil
+}
+
+// widenLocked fits the window of e to its chunks: in front of its reader as many bytes as
+// configured, but minAhead chunks at least, and behind it the lag, of which a chunk may
+// stick out. What that takes is reserved; idle entries give way for it.
+func (s *Spool) widenLocked(e *entry, chunk int64) error {
+	if chunk > s.cfg.Budget {
+		return ErrFull
+	}
+	e.win.ahead = max(s.cfg.Window-chunk, minAhead*chunk)
+	for e.ended == nil {
+		need := min(e.size, e.win.ahead+chunk+e.win.lag) - e.reserved
+		if s.fitsLocked(need) {
+			s.reserved += need
+			e.reserved += need
+			return nil
+		}
+		v := s.victimLocked(need)
+		if v == nil {
+			return ErrFull
+		}
+		s.evictLocked(v) // unlocks
+		s.mu.Lock()
+	}
+	return e.ended
 }
 
 // work decodes chunk after chunk of e while there is one to take.
@@ -191,10 +200,13 @@ func (s *Spool) work(e *entry, src Source) {
 			return
 		}
 		err := src.WriteChunk(e.ctx, c, e.file)
-		for errors.Is(err, unix.ENOSPC) && s.evictOldest() {
+		for isFull(err) && s.makeRoom(e) {
 			err = src.WriteChunk(e.ctx, c, e.file)
 		}
 		s.done(e, c, err)
+		if isFull(err) {
+			return // the next chunk would fare no better; a reader that comes for one starts a new fill
+		}
 	}
 }
 
@@ -206,20 +218,16 @@ func (s *Spool) take(e *entry) int64 {
 		if e.ended != nil || e.complete() || s.pausedLocked(e) {
 			return -1
 		}
-		c := int64(-1)
-		if e.window > 0 {
-			c = planWindow(&e.fillState, e.readers, e.window)
-		} else {
-			c = plan(&e.fillState, e.readers)
+		if e.win == nil {
+			c := plan(&e.fillState, e.readers)
+			if c >= 0 {
+				e.busy.add(c)
+			}
+			return c // -1: all others are being decoded, or bad
 		}
-		if c >= 0 {
-			e.busy.add(c)
+		if c := s.takeWindowLocked(e); c >= 0 {
 			return c
 		}
-		if e.window == 0 {
-			return -1 // all others are being decoded, or bad
-		}
-		e.more.Wait() // for the reader to move
 	}
 }
 
@@ -232,6 +240,9 @@ func (s *Spool) pausedLocked(e *entry) bool {
 func (s *Spool) done(e *entry, c int64, err error) {
 	s.mu.Lock()
 	e.busy.remove(c)
+	if e.win != nil {
+		e.win.writing--
+	}
 	if err == nil {
 		from, to := e.bounds(c)
 		e.have.add(c)
@@ -239,11 +250,7 @@ func (s *Spool) done(e *entry, c int64, err error) {
 		e.spooled += to - from
 		s.totals.ChunksWritten++
 		s.totals.BytesWritten += to - from
-		if e.window > 0 {
-			e.held = append(e.held, heldChunk{c, -1})
-		} else {
-			e.low = e.have.runEnd(e.low, e.chunks())
-		}
+		e.low = e.have.runEnd(e.low, e.chunks())
 	} else if e.ended == nil {
 		e.bad.add(c)
 		s.totals.Failed++
@@ -261,114 +268,4 @@ func (s *Spool) done(e *entry, c int64, err error) {
 	if err != nil && !told {
 		s.cfg.Log.Warn("decoding ahead of the readers failed", "entry", e.key, "chunk", c, "error", err)
 	}
-}
-
-// hole is what a window gives back to the disk: extents to punch, and the chunks
-// that must not be written meanwhile.
-type hole struct {
-	extents []Extent
-	chunks  []int64
-}
-
-// slide moves the window of e to where its reader r is and returns what lies so
-// far behind that the kernel has sent it, or nil. Called with Spool.mu held; the chunks of
-// the hole are busy until punch.
-func (e *entry) slide(r *Reader) *hole {
-	if e.chunkSize == 0 {
-		return nil
-	}
-	read := r.read()
-	for i := range e.held {
-		h := &e.held[i]
-		ahead := false
-		r.upcoming(e.layout, e.window, func(c int64) bool {
-			ahead = c == h.chunk
-			return !ahead
-		})
-		switch {
-		case ahead:
-			h.passedAt = -1
-		case h.passedAt < 0:
-			h.passedAt = read
-		}
-	}
-	var gone []int64
-	kept := e.held[:0]
-	for _, h := range e.held {
-		if h.passedAt < 0 || read-h.passedAt < e.lag {
-			kept = append(kept, h)
-			continue
-		}
-		from, to := e.bounds(h.chunk)
-		e.have.remove(h.chunk)
-		e.chunksN--
-		e.spooled -= to - from
-		gone = append(gone, h.chunk)
-	}
-	e.held = kept
-	if gone == nil {
-		return nil
-	}
-	h := &hole{}
-	for _, c := range gone {
-		from, to := e.bounds(c)
-		h.extents = append(h.extents, Extent{
-			e.pageEdge(h, from, c-1, -1),
-			e.pageEdge(h, to, c+1, +1),
-		})
-	}
-	for _, c := range gone {
-		h.claim(e, c)
-	}
-	return h
-}
-
-// pageEdge moves the edge off of a hole to a page boundary: outwards, in direction
-// dir, over bytes of the neighbour chunk, if that holds nothing, and then
-// nothing may be written there before the hole is punched; else inwards.
-func (e *entry) pageEdge(h *hole, off, neighbour int64, dir int) int64 {
-	down := off / pageSize * pageSize
-	up := (off + pageSize - 1) / pageSize * pageSize
-	if neighbour >= 0 && neighbour < e.chunks() {
-		if e.have.has(neighbour) || (e.busy.has(neighbour) && !h.claimed(neighbour)) {
-			down, up = up, down
-		} else {
-			h.claim(e, neighbour)
-		}
-	}
-	if dir < 0 {
-		return down
-	}
-	return up
-}
-
-func (h *hole) claimed(c int64) bool {
-	for _, b := range h.chunks {
-		if b == c {
-			return true
-		}
-	}
-	return false
-}
-
-func (h *hole) claim(e *entry, c int64) {
-	if !h.claimed(c) {
-		e.busy.add(c)
-		h.chunks = append(h.chunks, c)
-	}
-}
-
-// punch gives the blocks of h back and lets its chunks be decoded again.
-func (s *Spool) punch(e *entry, h *hole) {
-	for _, x := range h.extents {
-		if err := punch(e.file, x.Off, x.End); err != nil {
-			s.cfg.Log.Error("punching a hole into a spool file failed; its window takes more than its share of the disk", "entry", e.key, "error", err)
-		}
-	}
-	s.mu.Lock()
-	for _, c := range h.chunks {
-		e.busy.remove(c)
-	}
-	e.more.Broadcast()
-	s.mu.Unlock()
 }

@@ -14,6 +14,9 @@ import (
 // pageSize is the granularity in which holes give blocks back.
 const pageSize = 4096
 
+func pageDown(off int64) int64 { return off &^ (pageSize - 1) }
+func pageUp(off int64) int64   { return pageDown(off + pageSize - 1) }
+
 // createAnonymous opens a file in dir that has no name: O_TMPFILE, or, where the
 // file system has none, created and unlinked at once. O_EXCL keeps it from
 // ever being linked. size bytes are allocated, so that no later write can
@@ -72,6 +75,11 @@ func punch(f *os.File, from, to int64) error {
 	return retryInterrupted(func() error {
 		return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
 	})
+}
+
+// isFull tells whether err says that the disk, or this user's share of it, has no room.
+func isFull(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
 func retryInterrupted(call func() error) error {

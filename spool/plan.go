@@ -10,13 +10,16 @@ type layout struct {
 	chunkSize int64 // bytes; 0 until the source is known
 }
 
-func (l layout) chunks() int64           { return (l.size + l.chunkSize - 1) / l.chunkSize }
+func (l layout) chunks() int64           { return (l.size-1)/l.chunkSize + 1 }
 func (l layout) chunkAt(off int64) int64 { return off / l.chunkSize }
 
 // bounds returns the bytes [from, to) of chunk i.
 func (l layout) bounds(i int64) (from, to int64) {
-	return i * l.chunkSize, min((i+1)*l.chunkSize, l.size)
+	from = i * l.chunkSize
+	return from, from + l.length(i)
 }
+
+func (l layout) length(i int64) int64 { return min(l.chunkSize, l.size-i*l.chunkSize) }
 
 // demand is what one reader asks for: the byte it is at and the extents it will
 // read, the first of which holds pos. waiting orders the readers that cannot
@@ -27,27 +30,23 @@ type demand struct {
 	waiting uint64
 }
 
-// upcoming calls yield for each chunk that d will read within limit bytes, in the
-// order of reading, until yield returns false. A chunk may come up again where
-// extents share it. The chunk at pos always comes first, wanted or not.
-func (d *demand) upcoming(l layout, limit int64, yield func(chunk int64) bool) {
-	first := l.chunkAt(d.pos)
-	if !yield(first) {
+// upcoming calls yield for each chunk that d will read, in the order of reading,
+// until yield returns false. A chunk may come up again where extents share
+// it. The chunk at pos always comes first, wanted or not.
+func (d *demand) upcoming(l layout, yield func(chunk int64) bool) {
+	last, off := l.chunkAt(d.pos), d.pos
+	if !yield(last) {
 		return
 	}
-	last, off := first, d.pos
 	for _, w := range d.wants {
 		off = max(off, w.Off)
-		for off < w.End && limit > 0 {
+		for off < w.End {
 			c := l.chunkAt(off)
 			if c != last && !yield(c) {
 				return
 			}
 			last = c
-			_, to := l.bounds(c)
-			to = min(to, w.End)
-			limit -= to - off
-			off = to
+			_, off = l.bounds(c)
 		}
 		off = 0
 	}
@@ -59,7 +58,7 @@ type fillState struct {
 	have chunkset // spooled
 	busy chunkset // being decoded, or being given back to the disk
 	bad  chunkset // failed last time; tried again only when a reader comes for it
-	low  int64    // every chunk below is in have
+	low  int64    // every chunk below is in have; of no meaning in a window
 }
 
 func (f *fillState) missing(c int64) bool {
@@ -70,7 +69,7 @@ func (f *fillState) missing(c int64) bool {
 // or bad: first what a reader waits for, the longest waiting first; then what
 // lies closest in front of any reader; then the lowest hole.
 func plan(f *fillState, readers []*Reader) int64 {
-	if c := planDemand(f, readers, readAhead*f.chunkSize); c >= 0 {
+	if c := planDemand(f, readers); c >= 0 {
 		return c
 	}
 	for c, n := f.low, f.chunks(); c < n; {
@@ -82,20 +81,14 @@ func plan(f *fillState, readers []*Reader) int64 {
 	return -1
 }
 
-// planWindow is plan for a private window of limit bytes: nothing outside what its reader
-// reads within the window is worth decoding.
-func planWindow(f *fillState, readers []*Reader, limit int64) int64 {
-	return planDemand(f, readers, limit)
-}
-
-func planDemand(f *fillState, readers []*Reader, limit int64) int64 {
+func planDemand(f *fillState, readers []*Reader) int64 {
 	const none = -1
 	best, bestDistance, bestWaiting := int64(none), 0, uint64(0)
 	for _, r := range readers {
 		distance := 0
-		r.upcoming(f.layout, limit, func(c int64) bool {
-			if best != none && bestDistance < distance {
-				return false // another reader needs its chunk sooner
+		r.upcoming(f.layout, func(c int64) bool {
+			if distance > readAhead || (best != none && bestDistance < distance) {
+				return false // far away, or another reader needs its chunk sooner
 			}
 			if !f.missing(c) {
 				distance++

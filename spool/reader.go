@@ -12,8 +12,7 @@ import (
 type Extent struct{ Off, End int64 }
 
 // Reader is one client's view of one file; it pins the entry until Close.
-// One goroutine uses it; only Close and the function given to OnCut may run
-// beside it.
+// One goroutine uses it; only the function given to OnCut runs beside it.
 type Reader struct {
 	s *Spool
 	e *entry
@@ -25,7 +24,6 @@ type Reader struct {
 
 	// Guarded by s.mu.
 	demand
-	passed int64  // bytes of the extents before demand.wants[0]: how far a window may forget
 	index  int    // in e.readers
 	err    error  // why the awaited chunk could not be had
 	cut    error  // why the reader must stop; set once
@@ -36,14 +34,21 @@ type Reader struct {
 // Size is the file's length in bytes.
 func (r *Reader) Size() int64 { return r.e.size }
 
-// Want says which bytes the reader will read, in order. It steers what is
-// decoded first, and a reader whose wanted bytes are all spooled survives a purge.
+// Want says which bytes the reader will read, in order; what of them lies
+// outside the file is left out. It steers what is decoded first, and a
+// reader whose wanted bytes are all spooled survives a purge.
 func (r *Reader) Want(extents ...Extent) {
+	wants := make([]Extent, 0, len(extents))
+	for _, x := range extents {
+		if x.Off, x.End = max(x.Off, 0), min(x.End, r.e.size); x.Off < x.End {
+			wants = append(wants, x)
+		}
+	}
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
-	r.wants, r.passed = extents, 0
-	if len(extents) > 0 {
-		r.pos = extents[0].Off
+	r.wants = wants
+	if len(wants) > 0 {
+		r.pos = wants[0].Off
 	}
 	if !r.satisfied() {
 		r.s.fillLocked(r.e)
@@ -52,9 +57,11 @@ func (r *Reader) Want(extents ...Extent) {
 
 // Wait waits until the byte at off is spooled and returns how many consecutive
 // bytes from off (at least 1; at most to the end of the wanted extent) are. It
-// also tells the spool that the reader is done with what it wanted before
-// off. The error is the context's, ErrPurged, ErrClosed, or what ended the
-// decoding of the chunk at off; a later Wait tries that anew. off outside the file is io.EOF.
+// also tells the spool how far the reader has come: that it has sent the bytes before off
+// that the last Wait returned, or, if off is somewhere else, all of those.
+// The error is the context's, ErrPurged, ErrClosed, or what ended the
+// decoding of the chunk at off; a later Wait tries that anew, unless the
+// source could not even be opened and nothing is spooled. off outside the file is io.EOF.
 func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 	if off < 0 || off >= r.e.size {
 		return 0, io.EOF
@@ -62,12 +69,8 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 	s, e := r.s, r.e
 	s.mu.Lock()
 	r.moveTo(off)
-	if e.window > 0 {
-		if h := e.slide(r); h != nil {
-			s.mu.Unlock()
-			s.punch(e, h)
-			s.mu.Lock()
-		}
+	if e.win != nil {
+		s.advanceLocked(e, r, off)
 	}
 	for {
 		if r.cut != nil {
@@ -75,6 +78,9 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 			return 0, r.cut
 		}
 		if n := e.available(off, r.end()); n > 0 {
+			if e.win != nil {
+				e.win.reported = Extent{off, off + n}
+			}
 			s.mu.Unlock()
 			return n, nil
 		}
@@ -112,9 +118,6 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 func (r *Reader) moveTo(off int64) {
 	for i, w := range r.wants {
 		if off >= w.Off && off < w.End && (i > 0 || off >= r.pos) {
-			for _, past := range r.wants[:i] {
-				r.passed += past.End - past.Off
-			}
 			r.wants = r.wants[i:]
 			break
 		}
@@ -128,14 +131,6 @@ func (r *Reader) end() int64 {
 		return r.wants[0].End
 	}
 	return r.e.size
-}
-
-// read is how many bytes of its wants the reader has read.
-func (r *Reader) read() int64 {
-	if len(r.wants) > 0 {
-		return r.passed + max(0, r.pos-r.wants[0].Off)
-	}
-	return r.pos
 }
 
 // satisfied tells whether everything the reader still wants is spooled.
@@ -188,7 +183,8 @@ func (r *Reader) File() (*os.File, error) {
 
 // OnCut registers f, to be called once, from another goroutine, when the reader
 // must stop before it has all it wants; from then on Wait fails. If that
-// has already happened, f is called at once.
+// has already happened, f is called at once. A call that began before Close may
+// end after it.
 func (r *Reader) OnCut(f func()) {
 	r.s.mu.Lock()
 	if r.cut == nil {

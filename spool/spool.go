@@ -14,14 +14,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime"
 	"strconv"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 var (
@@ -62,7 +61,7 @@ type Config struct {
 	Budget     int64         // bytes of disk for all files; 0 means 10 GiB
 	Retention  time.Duration // how long a file outlives its last reader; 0 means 2 h
 	Linger     time.Duration // how long a fill goes on after its last reader; 0 means 1 min
-	Window     int64         // bytes decoded ahead in a private window; 0 means 8 MiB
+	Window     int64         // bytes that a private window holds in front of its reader; 0 means 8 MiB
 	Workers    int           // chunks of one file decoded at a time; 0 means GOMAXPROCS
 	Log        *slog.Logger  // nil discards
 }
@@ -183,11 +182,14 @@ func (s *Spool) Close() error {
 
 // Acquire returns a Reader of the file key (a name without secrets, by which the
 // admin sees it), which is size bytes long, size > 0. It does not wait for
-// open, only for the disk to set the file's space aside. Where that cannot be
+// open, only for the disk to set the file's space aside. The size of one key never changes. Where that cannot be
 // had even by giving up idle files, the Reader gets a private sliding window,
 // which decodes only as far as the reader takes.
-// Errors: ErrFull, ErrClosed, or what the disk said.
+// Errors: ErrFull, ErrClosed, fs.ErrInvalid for such a size, or what the disk said.
 func (s *Spool) Acquire(key string, size int64, open OpenFunc) (*Reader, error) {
+	if size <= 0 {
+		return nil, fmt.Errorf("spool: acquiring %d bytes: %w", size, fs.ErrInvalid)
+	}
 	private := false
 	for {
 		r, created, err := s.claim(key, size, open, private)
@@ -205,12 +207,12 @@ func (s *Spool) Acquire(key string, size int64, open OpenFunc) (*Reader, error) 
 		if err = s.createFile(r.e); err == nil {
 			return r, nil
 		}
-		private = r.e.window > 0
+		private = r.e.win != nil
 		s.leave(r.e, r)
 		switch {
-		case !errors.Is(err, unix.ENOSPC):
+		case !isFull(err):
 			return nil, err
-		case s.evictOldest():
+		case s.makeRoom(nil):
 		case private:
 			s.count(func(t *Totals) { t.Refused++ })
 			return nil, fmt.Errorf("%w: the disk is full", ErrFull)
@@ -235,13 +237,14 @@ func (s *Spool) claim(key string, size int64, open OpenFunc, private bool) (r *R
 			s.mu.Unlock()
 			return r, false, nil
 		}
-		need, window := size, int64(0)
+		need := size
+		var win *window
 		if private {
-			window = s.cfg.Window
-			need = min(size, window+s.lag)
+			need = min(size, s.cfg.Window+s.lag)
+			win = &window{lag: s.lag, held: make(map[int64]*heldChunk)}
 		}
-		if s.reserved+need <= s.cfg.Budget && (!private || s.canPunch) {
-			e := s.newEntryLocked(key, size, need, window, open)
+		if s.fitsLocked(need) && (!private || s.canPunch) {
+			e := s.newEntryLocked(key, size, need, win, open)
 			r := s.joinLocked(e)
 			s.totals.Misses++
 			if private {
@@ -264,16 +267,19 @@ func (s *Spool) claim(key string, size int64, open OpenFunc, private bool) (r *R
 	}
 }
 
-// newEntryLocked reserves need bytes for an entry. With window == 0 it stands for key in
+// fitsLocked tells whether need bytes more can be reserved. Any size may come
+// here, from whoever wrote a capability: their sum could overflow.
+func (s *Spool) fitsLocked(need int64) bool { return need <= s.cfg.Budget-s.reserved }
+
+// newEntryLocked reserves need bytes for an entry. Without win it stands for key in
 // the index from now on; else it is private.
-func (s *Spool) newEntryLocked(key string, size, need, window int64, open OpenFunc) *entry {
+func (s *Spool) newEntryLocked(key string, size, need int64, win *window, open OpenFunc) *entry {
 	e := &entry{
 		id:       key,
 		key:      key,
 		size:     size,
 		open:     open,
-		window:   window,
-		lag:      s.lag,
+		win:      win,
 		reserved: need,
 		created:  time.Now(),
 		ready:    make(chan struct{}),
@@ -284,7 +290,7 @@ func (s *Spool) newEntryLocked(key string, size, need, window int64, open OpenFu
 	e.ctx, e.cancel = context.WithCancel(s.ctx)
 	s.entries[e] = struct{}{}
 	s.reserved += need
-	if window > 0 {
+	if win != nil {
 		e.id = s.outsideIDLocked(key)
 	} else {
 		s.index[key] = e
@@ -301,7 +307,7 @@ func (s *Spool) outsideIDLocked(key string) string {
 // createFile gives e its file, or ends e.
 func (s *Spool) createFile(e *entry) error {
 	allocate := e.size
-	if e.window > 0 {
+	if e.win != nil {
 		allocate = 0 // its blocks come and go at other offsets
 	}
 	f, err := s.create(s.cfg.Dir, allocate)
@@ -338,7 +344,7 @@ func (s *Spool) leave(e *entry, r *Reader) {
 		e.left = time.Now()
 		switch {
 		case e.ended != nil:
-		case e.window > 0:
+		case e.win != nil:
 			s.endLocked(e, errUnused)
 		default:
 			e.idle = s.idle.PushBack(e)
@@ -366,7 +372,7 @@ func (s *Spool) victimLocked(need int64) *entry {
 			first = e
 		}
 	}
-	if s.reserved-gain+need > s.cfg.Budget {
+	if need > s.cfg.Budget-(s.reserved-gain) {
 		return nil
 	}
 	if first == nil && s.idle.Len() > 0 {
@@ -389,10 +395,13 @@ func (s *Spool) evictLocked(e *entry) {
 	<-e.freed
 }
 
-// evictOldest gives up the entry that has been idle longest and tells whether there was one.
-func (s *Spool) evictOldest() bool {
+// makeRoom gives up the entry that has been idle longest and tells whether there was one.
+// It does so for the fill of e, if e is not nil: neither at e's own cost, nor when e itself
+// is being given up or nobody reads it. So fills that make room never wait
+// for one another in a circle: whoever waits began before it was given up itself.
+func (s *Spool) makeRoom(e *entry) bool {
 	s.mu.Lock()
-	if s.idle.Len() == 0 {
+	if s.idle.Len() == 0 || (e != nil && (e.ended != nil || len(e.readers) == 0)) {
 		s.mu.Unlock()
 		return false
 	}
