@@ -68,8 +68,7 @@ func (s *Server) download(c echo.Context) error {
 	} else {
 		content.Want(p.parts...)
 	}
-	early, err := s.awaitFirst(r.Context(), content, p.parts[0].Off)
-	if err != nil {
+	if err := s.awaitFirst(r.Context(), content, p.parts[0].Off); err != nil {
 		if r.Context().Err() != nil {
 			return clientGone(r.Context().Err())
 		}
@@ -82,7 +81,7 @@ func (s *Server) download(c echo.Context) error {
 	}
 	tr := &transfer{w: res.Writer, content: content, deadline: log.deadline}
 	content.OnCut(log.deadline.cutNow)
-	err = tr.send(r.Context(), p, rep, early)
+	err = tr.send(r.Context(), p, rep)
 	res.Size = tr.sent
 	if err != nil && r.Context().Err() != nil {
 		return clientGone(err)
@@ -95,25 +94,19 @@ func clientGone(err error) error {
 }
 
 // awaitFirst waits until the byte at off is there, but not longer than
-// s.firstByteWait: then early is true, and the answer begins without it.
-func (s *Server) awaitFirst(ctx context.Context, content content, off int64) (early bool, err error) {
+// s.firstByteWait: then the answer begins without it.
+func (s *Server) awaitFirst(ctx context.Context, content content, off int64) error {
 	first, cancel := context.WithTimeout(ctx, s.firstByteWait)
 	defer cancel()
-	_, err = content.Wait(first, off)
-	if err != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && first.Err() != nil {
-		return true, nil
+	_, err := content.Wait(first, off)
+	if errors.Is(err, context.DeadlineExceeded) && first.Err() != nil && ctx.Err() == nil {
+		return nil
 	}
-	return false, err
+	return err
 }
 
-// send sends the body that p says, the header before anything else if the
-// first byte is still to come.
-func (t *transfer) send(ctx context.Context, p plan, rep representation, early bool) error {
-	if early {
-		if err := t.flush(); err != nil {
-			return err
-		}
-	}
+// send sends the body that p says.
+func (t *transfer) send(ctx context.Context, p plan, rep representation) error {
 	for i, part := range p.parts {
 		if p.multipart() {
 			if err := t.sendText(p.partHeader(i, rep)); err != nil {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -57,8 +56,6 @@ func failureOf(err error) *failure {
 	switch {
 	case errors.As(err, &f):
 		return f
-	case errors.Is(err, context.Canceled):
-		return &failure{status: statusClientGone, line: "the client is gone", cause: err}
 	case errors.Is(err, decode.ErrMalformedCap):
 		return &failure{status: http.StatusBadRequest, line: "this is no capability: it is malformed or incomplete", cause: err}
 	case errors.As(err, &unsupported):

@@ -24,16 +24,16 @@ func TestMain(m *testing.M) {
 }
 
 // leaked gives what is on its way out ten seconds to go.
-func leaked(before int) string {
+func leaked(before []string) string {
 	var leak string
 	for range 1000 {
-		runtime.Gosched()
+		runtime.GC() // net keeps the pipes of splice, which tests use, until they are garbage
 		leak = ""
 		if n := runtime.NumGoroutine(); n > 1 {
 			stacks := make([]byte, 1<<20)
 			leak = fmt.Sprintf("%d goroutines\n%s", n-1, stacks[:runtime.Stack(stacks, true)])
-		} else if n := openDescriptors(); n > before {
-			leak = fmt.Sprintf("%d descriptors", n-before)
+		} else if now := openDescriptors(); len(now) > len(before) {
+			leak = fmt.Sprintf("%d descriptors: of %q there were %q", len(now)-len(before), now, before)
 		}
 		if leak == "" {
 			return ""
@@ -43,20 +43,20 @@ func leaked(before int) string {
 	return leak
 }
 
-// openDescriptors counts the process's descriptors that a test could have
-// opened: not those that the runtime keeps for itself.
-func openDescriptors() int {
+// openDescriptors says what the process has open that a test could have
+// opened: not what the runtime keeps for itself.
+func openDescriptors() []string {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return 0
+		return nil
 	}
-	n := 0
+	var open []string
 	for _, e := range entries {
 		switch target, _ := os.Readlink("/proc/self/fd/" + e.Name()); target {
 		case "anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[pidfd]":
 		default:
-			n++
+			open = append(open, target)
 		}
 	}
-	return n
+	return open
 }

@@ -49,7 +49,7 @@ func (t *transfer) sendExtent(ctx context.Context, e spool.Extent) error {
 		return err
 	}
 	for off := e.Off; off < e.End; {
-		n, err := t.content.Wait(ctx, off)
+		n, err := t.wait(ctx, off)
 		if err != nil {
 			return err
 		}
@@ -68,6 +68,26 @@ func (t *transfer) sendExtent(ctx context.Context, e spool.Extent) error {
 	}
 	return nil
 }
+
+// wait is content.Wait, but lets no byte wait in a buffer meanwhile: the client may
+// be waiting for the header, or for a part that is small and whole.
+func (t *transfer) wait(ctx context.Context, off int64) (int64, error) {
+	n, err := t.content.Wait(noWait, off)
+	if err == nil || !errors.Is(err, context.Canceled) {
+		return n, err
+	}
+	if err := t.flush(); err != nil {
+		return 0, err
+	}
+	return t.content.Wait(ctx, off)
+}
+
+// noWait is over: with it, Wait returns only what is there already.
+var noWait = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // sendPiece sends n bytes from off. It returns fewer only with an error.
 func (t *transfer) sendPiece(src io.ReadSeeker, off, n int64) (int64, error) {

@@ -1,0 +1,377 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/decode"
+	"spillway/server"
+	"spillway/spool"
+)
+
+// TestErrorBeforeFirstByte: what ends the fill before the first byte is an answer.
+func TestErrorBeforeFirstByte(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	cap := g.capOf("file", 100)
+	var answer error
+	g.serve(cap, func(context.Context) (spool.Source, error) { return nil, answer })
+	place := func(n int) decode.SharePlace { return decode.SharePlace{Share: n, Server: "file:///srv/secret-path"} }
+	for _, test := range []struct {
+		err    error
+		status int
+		retry  string
+		body   string
+	}{
+		{&decode.NotEnoughSharesError{Needed: 3, Total: 10, Found: []decode.SharePlace{place(4), place(0), place(4)}, Bad: []decode.SharePlace{place(7)}}, 410, "",
+			"not enough shares: the file needs 3 different ones of its 10, and there are 2: 0, 4; corrupt: 7; every server of the grid has answered\n"},
+		{&decode.NotEnoughSharesError{Needed: 3, Total: 10, Found: []decode.SharePlace{place(4)}, Failed: []decode.ServerError{{Server: "a", Err: io.EOF}}}, 503, "60",
+			"not enough shares: the file needs 3 different ones of its 10, and there is one: 4; 1 of the grid's servers did not answer, so try again\n"},
+		{decode.ErrInconsistent, 502, "", "this file was uploaded inconsistently and cannot be read\n"},
+		{&decode.MemoryError{What: "segments", Needed: 2, Limit: 1}, 500, "",
+			"this file needs more memory than the gateway may use for decoding; its operator can raise --decode-memory\n"},
+		{spool.ErrPurged, 503, "1", "the file was purged from the gateway just now; try again\n"},
+		{decode.ErrClosed, 503, "30", "the gateway is shutting down; try again soon\n"},
+		{errors.New("disk /dev/secret on fire"), 500, "", "the gateway could not read this file; its log says why\n"},
+	} {
+		answer = test.err
+		for _, method := range []string{"GET", "HEAD"} {
+			res, body := g.get(method, "/uri/"+cap, "Range", "bytes=5-9")
+			if method == "HEAD" {
+				test.body = ""
+			}
+			if res.StatusCode != test.status || string(body) != test.body || res.Header.Get("Retry-After") != test.retry || res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%v: %s %d %q %v", test.err, method, res.StatusCode, body, res.Header)
+			}
+		}
+	}
+}
+
+// TestSpoolFull: without space there is a 503, and no file.
+func TestSpoolFull(t *testing.T) {
+	g := newGateway(t, spool.Config{Budget: 1000, Window: 1 << 20})
+	cap := g.put("file", pattern(2000))
+	res, _ := g.get("GET", "/uri/"+cap)
+	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+}
+
+// TestEarlyHeader: when the first byte takes longer than two seconds, the
+// status comes after exactly these, and the bytes when they are there.
+func TestEarlyHeader(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD"} {
+		synctest.Test(t, func(t *testing.T) {
+			data := pattern(1000)
+			hold := make(chan struct{})
+			s, sp, cap := bareServer(t, data, func(ctx context.Context, _ int64) error {
+				select {
+				case <-hold:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+			defer sp.Close()
+			rec := &earlyRecorder{ResponseRecorder: httptest.NewRecorder(), start: time.Now()}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				req := httptest.NewRequest(method, "/uri/"+cap, nil)
+				req.Header.Set("Range", "bytes=10-19")
+				s.Public().ServeHTTP(rec, req)
+			}()
+			time.Sleep(time.Minute) // of the bubble's own time
+			synctest.Wait()
+			if rec.after != server.FirstByteWait || rec.Code != http.StatusPartialContent || rec.Body.Len() > 0 {
+				t.Errorf("%s: after %v: %d, %d bytes", method, rec.after, rec.Code, rec.Body.Len())
+			}
+			if method == "GET" && !rec.Flushed {
+				t.Error("the header was not flushed")
+			}
+			close(hold)
+			<-done
+			if want := data[10:20]; method == "GET" && !bytes.Equal(rec.Body.Bytes(), want) {
+				t.Errorf("body %q, want %q", rec.Body, want)
+			}
+		})
+	}
+}
+
+// earlyRecorder notes when the header was written.
+type earlyRecorder struct {
+	*httptest.ResponseRecorder
+	start time.Time
+	after time.Duration
+}
+
+func (r *earlyRecorder) WriteHeader(status int) {
+	r.after = time.Since(r.start)
+	r.ResponseRecorder.WriteHeader(status)
+}
+
+// bareServer is a server without listeners, whose one file is data.
+func bareServer(t *testing.T, data []byte, before func(context.Context, int64) error) (*server.Server, *spool.Spool, string) {
+	t.Helper()
+	g := &gateway{t: t, log: newLogLines()}
+	sp := newSpool(t, spool.Config{}, g.log)
+	s := server.New(server.Config{Spool: sp})
+	s.SetOpenSource(func(context.Context, decode.Cap) (spool.Source, error) {
+		return &source{data: data, chunk: 1 << 16, before: before}, nil
+	})
+	return s, sp, g.capOf("bare", int64(len(data)))
+}
+
+// TestErrorAfterHeader: a body that cannot be completed never looks complete.
+func TestErrorAfterHeader(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	data := pattern(1 << 20)
+	cap := g.capOf("broken", int64(len(data)))
+	g.serve(cap, func(context.Context) (spool.Source, error) {
+		return &source{data: data, chunk: 1 << 16, before: func(_ context.Context, i int64) error {
+			if i == 10 {
+				return &decode.NotEnoughSharesError{Needed: 3, Total: 10}
+			}
+			return nil
+		}}, nil
+	})
+	for _, header := range [][]string{nil, {"Range", "bytes=0-99,700000-700099"}} {
+		res, body, err := g.try("GET", g.public.URL+"/uri/"+cap, header...)
+		if err == nil || res.StatusCode/100 != 2 || len(body) > 10<<16 {
+			t.Errorf("%v: %d bytes of a broken file, error %v", header, len(body), err)
+		}
+		if header == nil && !bytes.Equal(body, data[:len(body)]) {
+			t.Error("wrong bytes")
+		}
+	}
+	for n := range 2 {
+		if rec := g.log.await(n); rec["outcome"] != "cut" || rec["error"] == nil {
+			t.Errorf("logged %v", rec)
+		}
+	}
+}
+
+// TestMultipart reads a multipart answer as a client does, over chunks that
+// are decoded when they are asked for.
+func TestMultipart(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	data := pattern(5 << 20)
+	cap := g.put("file", data)
+	res, body := g.get("GET", "/named/"+cap+"/a.bin", "Range", "bytes=4000000-4999999,-100,0-1999999")
+	_, params, err := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if res.StatusCode != 206 || err != nil || res.ContentLength != int64(len(body)) {
+		t.Fatalf("%d %v, %d bytes", res.StatusCode, res.Header, len(body))
+	}
+	r := multipart.NewReader(bytes.NewReader(body), params["boundary"])
+	for _, want := range [][2]int{{4000000, 5000000}, {5<<20 - 100, 5 << 20}, {0, 2000000}} {
+		part, err := r.NextRawPart()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(part)
+		if err != nil || !bytes.Equal(got, data[want[0]:want[1]]) {
+			t.Errorf("part %v: %d bytes, %v", want, len(got), err)
+		}
+	}
+	if _, err := r.NextRawPart(); err != io.EOF {
+		t.Error("more parts:", err)
+	}
+	if rec := g.log.await(0); rec["bytes"] != float64(len(body)) || rec["range"] != true || rec["outcome"] != "complete" || rec["route"] != "/named/*" {
+		t.Errorf("logged %v", rec)
+	}
+}
+
+// TestSendfile: the kernel is handed the spool file itself, for single and
+// multipart answers, and every byte of the file goes that way.
+func TestSendfile(t *testing.T) {
+	data := pattern(3 << 20)
+	s, sp, cap := bareServer(t, data, nil)
+	defer sp.Close()
+	for _, ranges := range []string{"", "bytes=5-2000004", "bytes=0-999,5000-5999"} {
+		req := httptest.NewRequest("GET", "/uri/"+cap, nil)
+		req.Header.Set("Range", ranges)
+		w := &fileRecorder{ResponseRecorder: httptest.NewRecorder()}
+		s.Public().ServeHTTP(w, req)
+		want := map[string]int64{"": 3 << 20, "bytes=5-2000004": 2000000, "bytes=0-999,5000-5999": 2000}[ranges]
+		if w.fromFile != want || w.other != 0 {
+			t.Errorf("%q: %d bytes from a file, %d from elsewhere", ranges, w.fromFile, w.other)
+		}
+	}
+}
+
+// fileRecorder counts the bytes that net/http could hand to sendfile.
+type fileRecorder struct {
+	*httptest.ResponseRecorder
+	fromFile, other int64
+}
+
+func (w *fileRecorder) ReadFrom(r io.Reader) (int64, error) {
+	limited, ok := r.(*io.LimitedReader)
+	if ok {
+		_, ok = limited.R.(*os.File)
+	}
+	n, err := io.Copy(w.ResponseRecorder, r)
+	if ok {
+		w.fromFile += n
+	} else {
+		w.other += n
+	}
+	return n, err
+}
+
+// TestSlowClient: a write deadline that passes while bytes still move is no
+// stall; one in which none moved is.
+func TestSlowClient(t *testing.T) {
+	data := pattern(1000)
+	extent := spool.Extent{Off: 100, End: 900}
+	w := &slowWriter{ResponseRecorder: httptest.NewRecorder(), takes: []int64{300, 1, 200, 499}}
+	sent, err := server.SendExtent(w, bytes.NewReader(data), 1000, extent)
+	if err != nil || sent != 800 || !bytes.Equal(w.Body.Bytes(), data[100:900]) {
+		t.Errorf("slow: %d bytes, %v", sent, err)
+	}
+	w = &slowWriter{ResponseRecorder: httptest.NewRecorder(), takes: []int64{300, 0, 500}}
+	if sent, err := server.SendExtent(w, bytes.NewReader(data), 1000, extent); !errors.Is(err, server.ErrStalled) || sent != 300 {
+		t.Errorf("stalled: %d bytes, %v", sent, err)
+	}
+	// The file ends before what was promised of it.
+	if sent, err := server.SendExtent(httptest.NewRecorder(), bytes.NewReader(data[:500]), 1000, extent); !errors.Is(err, io.ErrUnexpectedEOF) || sent != 400 {
+		t.Errorf("short: %d bytes, %v", sent, err)
+	}
+}
+
+// slowWriter takes so many bytes in each deadline.
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	takes []int64
+}
+
+func (w *slowWriter) ReadFrom(r io.Reader) (int64, error) {
+	limit := w.takes[0]
+	w.takes = w.takes[1:]
+	n, err := io.Copy(w.ResponseRecorder, io.LimitReader(r, limit))
+	if rest, _ := io.CopyN(io.Discard, r, 1); rest > 0 && err == nil {
+		err = os.ErrDeadlineExceeded // and the reader is ahead of what was taken
+	}
+	return n, err
+}
+
+// TestStalledClient: a client that takes nothing is given up.
+func TestStalledClient(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	g.SetStallLimit(50 * time.Millisecond)
+	cap := g.put("large", pattern(64<<20))
+	_, r := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\n\n")
+	if _, err := io.ReadFull(r, make([]byte, 4096)); err != nil {
+		t.Fatal(err)
+	}
+	if rec := g.log.await(0); rec["outcome"] != "stalled" || rec["status"] != 200.0 {
+		t.Errorf("logged %v", rec)
+	}
+	if n, err := io.Copy(io.Discard, r); err == nil && n > 63<<20 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// TestPurgeCuts: a purge ends a stalled send, and spares a reader whose bytes
+// are all there.
+func TestPurgeCuts(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	data := pattern(64 << 20)
+	cap := g.capOf("large", int64(len(data)))
+	hold := make(chan struct{})
+	defer close(hold)
+	g.serve(cap, func(context.Context) (spool.Source, error) {
+		return &source{data: data, chunk: 1 << 20, before: func(ctx context.Context, i int64) error {
+			if i < 60 {
+				return nil
+			}
+			select {
+			case <-hold:
+			case <-ctx.Done():
+			}
+			return ctx.Err()
+		}}, nil
+	})
+	// One client stalls in the middle of what is there, the other wants no more than that.
+	_, whole := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\n\n")
+	if _, err := io.ReadFull(whole, make([]byte, 4096)); err != nil {
+		t.Fatal(err)
+	}
+	_, part := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\nConnection: close\nRange: bytes=0-50331647\n\n")
+	res, err := http.ReadResponse(part, nil)
+	if err != nil || res.StatusCode != 206 {
+		t.Fatal(res, err)
+	}
+	g.get("GET", "/uri/"+cap, "Range", "bytes=50331647-50331647") // now the first 48 MiB are there, or decoded next
+	g.get("GET", "/uri/"+cap, "Range", "bytes=0-50331647")
+
+	answer, body, err := g.try("DELETE", g.admin.URL+"/admin/spool", "Authorization", "Bearer "+adminToken)
+	if err != nil || answer.StatusCode != 200 || !strings.Contains(string(body), `"entries":1,`) {
+		t.Fatalf("purge: %v %s", err, body)
+	}
+	if n, err := io.Copy(io.Discard, whole); n >= 60<<20 {
+		t.Errorf("a purged reader got %d bytes, %v", n, err)
+	}
+	if got, err := io.ReadAll(res.Body); err != nil || !bytes.Equal(got, data[:48<<20]) {
+		t.Errorf("the other reader got %d bytes, %v", len(got), err)
+	}
+	outcomes := map[any]int{}
+	for n := range 4 {
+		outcomes[g.log.await(n)["outcome"]]++
+	}
+	if outcomes["cut"] != 1 || outcomes["complete"] != 3 {
+		t.Errorf("outcomes %v", outcomes)
+	}
+}
+
+// TestClientGone: a request whose client leaves while it waits ends, and is no answer.
+func TestClientGone(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	cap := g.capOf("never", 100)
+	opened := make(chan struct{})
+	g.serve(cap, func(ctx context.Context) (spool.Source, error) {
+		close(opened)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	conn, _ := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\n\n")
+	<-opened
+	conn.Close()
+	if rec := g.log.await(0); rec["outcome"] != "client gone" || rec["status"] != 499.0 && rec["status"] != 200.0 {
+		t.Errorf("logged %v", rec)
+	}
+}
+
+// TestKeepAlive: one connection, many answers, each whole.
+func TestKeepAlive(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	cap := g.put("file", pattern(1<<20))
+	conn, r := g.dial("")
+	for range 20 {
+		for _, header := range []string{"", "Range: bytes=1-100\n", "Range: bytes=1-2,5-6\n", "Range: bytes=9999999-\n", "If-None-Match: *\n"} {
+			for _, method := range []string{"GET", "HEAD"} {
+				io.WriteString(conn, strings.ReplaceAll(method+" /uri/"+cap+" HTTP/1.1\nHost: x\n"+header+"\n", "\n", "\r\n"))
+				res, err := http.ReadResponse(r, &http.Request{Method: method})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, res.Body); err != nil || res.Close {
+					t.Fatal(err, res.Close)
+				}
+			}
+		}
+	}
+	if n := g.spool.Snapshot().ChunksWritten; n != 16 {
+		t.Errorf("%d chunks were decoded of 16", n)
+	}
+}
