@@ -47,7 +47,7 @@ func TestAdmin(t *testing.T) {
 	g := newGateway(t, spool.Config{Budget: 10 << 20})
 	bearer := []string{"Authorization", "Bearer " + adminToken}
 	data := pattern(100 << 10)
-	cap := g.put("file", data)
+	cap := g.put(data)
 	id := idOf(t, cap)
 
 	if status, state := g.adminJSON("GET", "/admin/spool", bearer...); status != 200 || len(state["entries"].([]any)) != 0 {
@@ -209,7 +209,7 @@ func TestAdminWithoutToken(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	g := newGateway(t, spool.Config{})
-	cap := g.put("file", pattern(1000))
+	cap := g.put(pattern(1000))
 	g.get("GET", "/uri/"+cap)
 	g.get("GET", "/uri/"+cap, "Range", "bytes=0-99")
 	g.get("GET", "/uri/"+g.capOf("lost", 10))
@@ -297,6 +297,7 @@ func TestShutdown(t *testing.T) {
 	if n, err := io.Copy(io.Discard, resB.Body); n >= 1<<20 || err == nil {
 		t.Errorf("the endless download: %d bytes, %v", n, err)
 	}
+	g.log.await(1) // Shutdown does not wait for the handlers that it has cut
 	rec := httptest.NewRecorder()
 	g.Public().ServeHTTP(rec, httptest.NewRequest("GET", "/healthz", nil))
 	if rec.Code != http.StatusServiceUnavailable {

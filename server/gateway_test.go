@@ -25,12 +25,14 @@ import (
 
 const adminToken = "correct horse battery staple"
 
-// gateway is a server on a real spool, over files that stand in the test's
-// memory in place of a grid, with both listeners.
+// gateway is a server on a spool and a grid of five storage directories, with
+// both listeners. Files in the test's memory take the grid's place where a test
+// wants to hold or fail the decoding.
 type gateway struct {
 	*server.Server
 	t      *testing.T
 	spool  *spool.Spool
+	client *decode.Client
 	log    *logLines
 	public *httptest.Server
 	admin  *httptest.Server
@@ -44,18 +46,41 @@ func newGateway(t *testing.T, cfg spool.Config) *gateway {
 	t.Helper()
 	g := &gateway{t: t, log: newLogLines(), sources: map[string]func(context.Context) (spool.Source, error){}}
 	g.spool = newSpool(t, cfg, g.log)
-	g.Server = server.New(server.Config{Spool: g.spool, Log: slog.New(slog.NewJSONHandler(g.log, nil)), AdminToken: adminToken, Version: "test"})
+	g.client = newGrid(t)
+	g.Server = server.New(server.Config{Spool: g.spool, Client: g.client, Log: slog.New(slog.NewJSONHandler(g.log, nil)), AdminToken: adminToken, Version: "test"})
 	g.SetOpenSource(func(ctx context.Context, cap decode.Cap) (spool.Source, error) {
 		g.mu.Lock()
 		open := g.sources[cap.ID()]
 		g.mu.Unlock()
 		if open == nil {
-			return nil, &decode.NotEnoughSharesError{Needed: 3, Total: 10}
+			f, err := g.client.Open(ctx, cap)
+			if err != nil {
+				return nil, err
+			}
+			return f, nil
 		}
 		return open(ctx)
 	})
 	g.start()
 	return g
+}
+
+// newGrid returns a client of five empty storage directories.
+func newGrid(t *testing.T) *decode.Client {
+	t.Helper()
+	var cfg decode.Config
+	for range 5 {
+		storage, err := decode.ParseServer("file://" + t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Servers = append(cfg.Servers, storage)
+	}
+	client, err := decode.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 func newSpool(t *testing.T, cfg spool.Config, log io.Writer) *spool.Spool {
@@ -86,6 +111,9 @@ func (g *gateway) start() {
 		g.public.Close()
 		g.admin.Close()
 		if err := g.spool.Close(); err != nil {
+			g.t.Error(err)
+		}
+		if err := g.client.Close(); err != nil {
 			g.t.Error(err)
 		}
 		g.checkSecrets("the log", g.log.String())
@@ -131,8 +159,34 @@ func idOf(t *testing.T, text string) string {
 	return cap.ID()
 }
 
-// put makes data a file and returns its cap.
-func (g *gateway) put(name string, data []byte) string {
+// put writes data into the grid and returns its cap.
+func (g *gateway) put(data []byte) string {
+	g.t.Helper()
+	cap, err := g.client.Put(g.t.Context(), bytes.NewReader(data), decode.PutOptions{K: 3, N: 5, SegmentSize: 128 << 10})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.secret(cap.Reveal())
+	return cap.Reveal()
+}
+
+// chunks returns how many chunks the grid's file of cap has.
+func (g *gateway) chunks(text string) int64 {
+	g.t.Helper()
+	cap, err := decode.ParseCap(text)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	f, err := g.client.Open(g.t.Context(), cap)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer f.Close()
+	return (f.Size() + f.ChunkSize() - 1) / f.ChunkSize()
+}
+
+// keep makes data a file in memory and returns its cap.
+func (g *gateway) keep(name string, data []byte) string {
 	cap := g.capOf(name, int64(len(data)))
 	g.serve(cap, func(context.Context) (spool.Source, error) { return &source{data: data, chunk: 1 << 16}, nil })
 	return cap

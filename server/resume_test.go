@@ -39,8 +39,9 @@ func random(t *testing.T) *rand.Rand {
 func TestResume(t *testing.T) {
 	rng := random(t)
 	g := newGateway(t, spool.Config{})
-	data := pattern(8<<20 + 12345)
-	url := g.public.URL + "/named/" + g.put("file", data) + "/file.bin"
+	data := pattern(20<<20 + 12345)
+	cap := g.put(data)
+	url := g.public.URL + "/named/" + cap + "/file.bin"
 
 	var got []byte
 	etag := ""
@@ -74,15 +75,15 @@ func TestResume(t *testing.T) {
 		got = append(got, part...)
 		res.Body.Close()
 	}
-	checkResumed(t, g, data, got)
+	checkResumed(t, g, cap, data, got)
 }
 
-func checkResumed(t *testing.T, g *gateway, data, got []byte) {
+func checkResumed(t *testing.T, g *gateway, cap string, data, got []byte) {
 	t.Helper()
 	if sha256.Sum256(got) != sha256.Sum256(data) {
 		t.Errorf("the pieces make %d other bytes than the file's %d", len(got), len(data))
 	}
-	if n, want := g.spool.Snapshot().ChunksWritten, int64(len(data)+1<<16-1)>>16; n != want {
+	if n, want := g.spool.Snapshot().ChunksWritten, g.chunks(cap); n != want {
 		t.Errorf("%d chunks were decoded of %d", n, want)
 	}
 }
@@ -104,14 +105,15 @@ func TestResumeCurl(t *testing.T) {
 	curl := program(t, "curl")
 	rng := random(t)
 	g := newGateway(t, spool.Config{})
-	data := pattern(8<<20 + 12345)
+	data := pattern(20<<20 + 12345)
 	link := newBadLink(t, g.public.Listener.Addr().String(), func(n int) int64 {
 		if n >= cuts {
 			return 1 << 40
 		}
 		return 1000 + rng.Int64N(int64(2*len(data)/cuts))
 	})
-	url := "http://" + link + "/named/" + g.put("file", data) + "/file.bin"
+	cap := g.put(data)
+	url := "http://" + link + "/named/" + cap + "/file.bin"
 	file := filepath.Join(t.TempDir(), "file")
 	for n := 0; ; n++ {
 		out, err := exec.CommandContext(t.Context(), curl, "--silent", "--show-error", "--fail", "-C", "-", "-o", file, url).CombinedOutput()
@@ -129,7 +131,7 @@ func TestResumeCurl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkResumed(t, g, data, got)
+	checkResumed(t, g, cap, data, got)
 }
 
 // TestResumeWget lets wget do the resuming by itself.
@@ -144,9 +146,9 @@ func TestResumeWget(t *testing.T) {
 		}
 		return 1000 + rng.Int64N(int64(len(data)/5))
 	})
-	dir := t.TempDir()
+	dir, cap := t.TempDir(), g.put(data)
 	cmd := exec.CommandContext(t.Context(), wget, "--no-config", "--tries=20", "--waitretry=0", "--content-disposition",
-		"http://"+link+"/file/"+g.put("file", data)+"/@@named=/na%C3%AFve%20file.bin?save=true")
+		"http://"+link+"/file/"+cap+"/@@named=/na%C3%AFve%20file.bin?save=true")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "LC_ALL=C.UTF-8")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("wget: %v: %s", err, out)
@@ -159,7 +161,7 @@ func TestResumeWget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkResumed(t, g, data, got)
+	checkResumed(t, g, cap, data, got)
 }
 
 // TestCurl looks at the gateway with another's eyes.
@@ -167,7 +169,7 @@ func TestCurl(t *testing.T) {
 	curl := program(t, "curl")
 	g := newGateway(t, spool.Config{})
 	data := pattern(300000)
-	url := g.public.URL + "/named/" + g.put("file", data) + "/a%20b.txt"
+	url := g.public.URL + "/named/" + g.put(data) + "/a%20b.txt"
 	run := func(args ...string) []byte {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), curl, append([]string{"--silent", "--show-error"}, args...)...)

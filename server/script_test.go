@@ -37,12 +37,12 @@ func TestScripts(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			g := newGateway(t, spool.Config{})
-			abc := g.put("abc", []byte("abcdefghijklmnopqrstuvwxyz"))
+			abc := g.keep("abc", []byte("abcdefghijklmnopqrstuvwxyz"))
 			k := make([]byte, 1000)
 			for i := range k {
 				k[i] = "0123456789"[i%10]
 			}
-			kilo := g.put("kilo", k)
+			kilo := g.put(k)
 			lost := g.capOf("lost", 100)
 			literal := "URI:LIT:nruxizlsmfwcc"
 			vars := strings.NewReplacer(
