@@ -1,0 +1,117 @@
+package decode_test
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"fmt"
+	"testing"
+
+	"spillway/decode"
+	"spillway/decode/grid"
+	"spillway/decode/grid/dir"
+	"spillway/decode/hashtree"
+	"spillway/decode/zfec"
+)
+
+// nowhere is where benchmarks write.
+type nowhere struct{}
+
+func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
+const segment128K, segment1M = 131073, 1048578
+
+func BenchmarkStageErasure(b *testing.B) {
+	for _, size := range []int{segment128K, segment1M} {
+		b.Run(fmt.Sprintf("segment=%d", size), func(b *testing.B) {
+			decoder, err := zfec.New(3, 10).Decoder([]int{7, 8, 9})
+			if err != nil {
+				b.Fatal(err)
+			}
+			blocks := make([][]byte, 6)
+			for i := range blocks {
+				blocks[i] = plaintext(size / 3)
+			}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := decoder.Decode(blocks); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkStageHash(b *testing.B) {
+	for _, size := range []int{segment128K, segment1M} {
+		b.Run(fmt.Sprintf("segment=%d", size), func(b *testing.B) {
+			hasher, data := hashtree.NewHasher(hashtree.SegmentTag), plaintext(size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				hasher.Of(data)
+			}
+		})
+	}
+}
+
+func BenchmarkStageDecrypt(b *testing.B) {
+	data := plaintext(segment1M)
+	block, err := aes.NewCipher(data[:16])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		cipher.NewCTR(block, data[:16]).XORKeyStream(data, data)
+	}
+}
+
+// BenchmarkWriteChunk is the whole path from files in the page cache to a
+// writer that does nothing.
+func BenchmarkWriteChunk(b *testing.B) {
+	for _, segment := range []int64{128 << 10, 1 << 20} {
+		data := plaintext(16 << 20)
+		server := dir.New(b.TempDir())
+		client := newClient(b, decode.Config{Servers: []grid.Server{server}})
+		servers := newGrid(1)
+		c := put(b, servers, data, decode.PutOptions{SegmentSize: segment})
+		si := storageIndex(b, c)
+		for _, choice := range []struct {
+			name string
+			nums []int
+		}{{"parity", []int{7, 8, 9}}, {"primary", []int{0, 1, 2}}} {
+			for _, num := range choice.nums {
+				share := servers[0].shares[si][num]
+				u, err := server.Create(b.Context(), si, num, int64(len(share)))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := u.WriteAt(share, 0); err != nil {
+					b.Fatal(err)
+				}
+				if err := u.Commit(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.Run(fmt.Sprintf("segment=%d/%s", segment, choice.name), func(b *testing.B) {
+				f, err := client.Open(b.Context(), c)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer f.Close()
+				chunks := f.Size() / f.ChunkSize()
+				b.SetBytes(f.ChunkSize())
+				b.ReportAllocs()
+				i := int64(0)
+				for b.Loop() {
+					if err := f.WriteChunk(b.Context(), i%chunks, nowhere{}); err != nil {
+						b.Fatal(err)
+					}
+					i++
+				}
+			})
+		}
+	}
+}
