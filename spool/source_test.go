@@ -1,0 +1,205 @@
+package spool_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"spillway/spool"
+)
+
+// pattern writes the bytes that the file seed has at off into p. No aligned eight
+// of them are zero, as in a hole.
+func pattern(p []byte, seed uint64, off int64) {
+	var word [8]byte
+	for i := 0; i < len(p); {
+		at := off + int64(i)
+		x := (seed+1)*0x9e3779b97f4a7c15 + uint64(at/8)*0xbf58476d1ce4e5b9
+		x ^= x >> 29
+		binary.LittleEndian.PutUint64(word[:], x|0x0101010101010101)
+		i += copy(p[i:], word[at%8:])
+	}
+}
+
+// file makes Sources of one file.
+type file struct {
+	key         string
+	size, chunk int64
+	seed        uint64
+	// before, if set, is called before a chunk is written; its error is the chunk's.
+	before func(ctx context.Context, i int64) error
+	// opening, if set, is called before a Source is made; its error is open's.
+	opening func(ctx context.Context) error
+
+	opened, closed atomic.Int64
+	mu             sync.Mutex
+	decoded        []int64 // chunk numbers in the order of their decoding; guarded by mu
+}
+
+func (f *file) open(ctx context.Context) (spool.Source, error) {
+	if f.opening != nil {
+		if err := f.opening(ctx); err != nil {
+			return nil, err
+		}
+	}
+	f.opened.Add(1)
+	return &source{f: f}, nil
+}
+
+// chunks returns the chunks decoded so far, in the order in which they were begun.
+func (f *file) chunks() []int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]int64(nil), f.decoded...)
+}
+
+// bytes returns the file's bytes [from, to).
+func (f *file) bytes(from, to int64) []byte {
+	p := make([]byte, to-from)
+	pattern(p, f.seed, from)
+	return p
+}
+
+type source struct {
+	f      *file
+	inside atomic.Int64
+	closed atomic.Bool
+}
+
+func (s *source) Size() int64      { return s.f.size }
+func (s *source) ChunkSize() int64 { return s.f.chunk }
+
+func (s *source) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
+	s.inside.Add(1)
+	defer s.inside.Add(-1)
+	if s.closed.Load() {
+		panic("WriteChunk after Close")
+	}
+	from, to := i*s.f.chunk, min((i+1)*s.f.chunk, s.f.size)
+	if i < 0 || from >= to {
+		panic(fmt.Sprintf("WriteChunk of chunk %d", i))
+	}
+	s.f.mu.Lock()
+	s.f.decoded = append(s.f.decoded, i)
+	s.f.mu.Unlock()
+	if s.f.before != nil {
+		if err := s.f.before(ctx, i); err != nil {
+			return err
+		}
+	}
+	_, err := w.WriteAt(s.f.bytes(from, to), from)
+	return err
+}
+
+func (s *source) Close() error {
+	if s.inside.Load() != 0 || s.closed.Swap(true) {
+		panic("Close during WriteChunk, or twice")
+	}
+	s.f.closed.Add(1)
+	return nil
+}
+
+// openSpool opens a spool in a directory of the test's own.
+func openSpool(t testing.TB, cfg spool.Config) *spool.Spool {
+	t.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	cfg.AllowTmpfs = true
+	s, err := spool.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// closeSpool closes s, whose readers are all closed, and looks whether anything is left.
+func closeSpool(t testing.TB, s *spool.Spool) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	check(t, s)
+	if snap := s.Snapshot(); snap.ReservedBytes != 0 || len(snap.Entries) != 0 {
+		t.Errorf("after Close: %d bytes reserved, %d entries", snap.ReservedBytes, len(snap.Entries))
+	}
+}
+
+func check(t testing.TB, s *spool.Spool) {
+	t.Helper()
+	if err := s.Check(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func acquire(t testing.TB, s *spool.Spool, f *file, wants ...spool.Extent) *spool.Reader {
+	t.Helper()
+	r, err := s.Acquire(f.key, f.size, f.open)
+	if err != nil {
+		t.Fatalf("acquiring %s: %v", f.key, err)
+	}
+	if len(wants) > 0 {
+		r.Want(wants...)
+	}
+	return r
+}
+
+func closeReader(t testing.TB, r *spool.Reader) {
+	t.Helper()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read reads the extent as a server would, a run at a time, and compares.
+func read(t testing.TB, r *spool.Reader, f *file, x spool.Extent) {
+	t.Helper()
+	if err := tryRead(t.Context(), r, f, x, nil); err != nil {
+		t.Fatalf("reading %v of %s: %v", x, f.key, err)
+	}
+}
+
+// tryRead is read that returns what Wait says. each, if set, is called after each run.
+func tryRead(ctx context.Context, r *spool.Reader, f *file, x spool.Extent, each func(spool.Extent)) error {
+	g, err := r.File()
+	if err != nil {
+		return err
+	}
+	for off := x.Off; off < x.End; {
+		n, err := r.Wait(ctx, off)
+		if err != nil {
+			return err
+		}
+		if n < 1 || off+n > f.size {
+			return fmt.Errorf("Wait(%d) returned %d", off, n)
+		}
+		run := spool.Extent{Off: off, End: min(off+n, x.End)}
+		if err := compare(g, f, run); err != nil {
+			return err
+		}
+		off = run.End
+		if each != nil {
+			each(run)
+		}
+	}
+	return nil
+}
+
+// compare compares the bytes of x in g with those of f.
+func compare(g io.ReaderAt, f *file, x spool.Extent) error {
+	got := make([]byte, x.End-x.Off)
+	if _, err := g.ReadAt(got, x.Off); err != nil {
+		return fmt.Errorf("reading [%d, %d): %w", x.Off, x.End, err)
+	}
+	want := f.bytes(x.Off, x.End)
+	for i := range got {
+		if got[i] != want[i] {
+			return fmt.Errorf("byte %d is %#x, not %#x", x.Off+int64(i), got[i], want[i])
+		}
+	}
+	return nil
+}
