@@ -290,6 +290,7 @@ func TestShutdown(t *testing.T) {
 	if n, err := io.Copy(io.Discard, resA.Body); n != 1<<20 || err != nil {
 		t.Errorf("the finishing download: %d bytes, %v", n, err)
 	}
+	g.log.await(0)
 	cancel()
 	if err := <-down; !errors.Is(err, context.Canceled) {
 		t.Errorf("Shutdown: %v", err)

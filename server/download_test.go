@@ -355,7 +355,7 @@ func TestClientGone(t *testing.T) {
 // TestKeepAlive: one connection, many answers, each whole.
 func TestKeepAlive(t *testing.T) {
 	g := newGateway(t, spool.Config{})
-	cap := g.put(pattern(1<<20))
+	cap := g.put(pattern(1 << 20))
 	conn, r := g.dial("")
 	for range 20 {
 		for _, header := range []string{"", "Range: bytes=1-100\n", "Range: bytes=1-2,5-6\n", "Range: bytes=9999999-\n", "If-None-Match: *\n"} {

@@ -17,7 +17,6 @@ const (
 	RangeUnsatisfiable = rangeUnsatisfiable
 	RangeSatisfiable   = rangeSatisfiable
 	MaxRanges          = maxRanges
-	PieceSize          = pieceSize
 	FirstByteWait      = firstByteWait
 )
 
@@ -26,8 +25,9 @@ var (
 	ContentTypeOf      = contentTypeOf
 	ContentDisposition = contentDisposition
 	CleanName          = cleanName
-	ErrStalled         = errStalled
-	ErrCut             = errCut
+
+	ContentSecurityPolicy = contentSecurityPolicy
+	ErrStalled            = errStalled
 )
 
 func (r rangeSet) String() string {
@@ -46,12 +46,6 @@ func (s *Server) SetStallLimit(d time.Duration) { s.stallLimit = d }
 func Plan(h http.Header, id string, size int64, contentType string) (status int, parts []spool.Extent, length int64) {
 	p := planFor(h, representation{id: id, size: size, contentType: contentType})
 	return p.status, p.parts, p.length
-}
-
-// StatusOf is the status and the Retry-After that err is answered with, and the line.
-func StatusOf(err error) (status int, retryAfter time.Duration, line string) {
-	f := failureOf(err)
-	return f.status, f.retryAfter, f.line
 }
 
 // SendExtent sends e of data, which is all there, to w.

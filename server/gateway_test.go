@@ -30,12 +30,13 @@ const adminToken = "correct horse battery staple"
 // wants to hold or fail the decoding.
 type gateway struct {
 	*server.Server
-	t      *testing.T
-	spool  *spool.Spool
-	client *decode.Client
-	log    *logLines
-	public *httptest.Server
-	admin  *httptest.Server
+	t       *testing.T
+	spool   *spool.Spool
+	client  *decode.Client
+	storage []string // the directories
+	log     *logLines
+	public  *httptest.Server
+	admin   *httptest.Server
 
 	mu      sync.Mutex
 	sources map[string]func(context.Context) (spool.Source, error) // by cap id
@@ -46,7 +47,7 @@ func newGateway(t *testing.T, cfg spool.Config) *gateway {
 	t.Helper()
 	g := &gateway{t: t, log: newLogLines(), sources: map[string]func(context.Context) (spool.Source, error){}}
 	g.spool = newSpool(t, cfg, g.log)
-	g.client = newGrid(t)
+	g.client, g.storage = newGrid(t)
 	g.Server = server.New(server.Config{Spool: g.spool, Client: g.client, Log: slog.New(slog.NewJSONHandler(g.log, nil)), AdminToken: adminToken, Version: "test"})
 	g.SetOpenSource(func(ctx context.Context, cap decode.Cap) (spool.Source, error) {
 		g.mu.Lock()
@@ -66,21 +67,23 @@ func newGateway(t *testing.T, cfg spool.Config) *gateway {
 }
 
 // newGrid returns a client of five empty storage directories.
-func newGrid(t *testing.T) *decode.Client {
+func newGrid(t *testing.T) (*decode.Client, []string) {
 	t.Helper()
 	var cfg decode.Config
+	var storage []string
 	for range 5 {
-		storage, err := decode.ParseServer("file://" + t.TempDir())
+		dir := t.TempDir()
+		server, err := decode.ParseServer("file://" + dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg.Servers = append(cfg.Servers, storage)
+		cfg.Servers, storage = append(cfg.Servers, server), append(storage, dir)
 	}
 	client, err := decode.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client
+	return client, storage
 }
 
 func newSpool(t *testing.T, cfg spool.Config, log io.Writer) *spool.Spool {

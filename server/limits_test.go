@@ -1,0 +1,117 @@
+package server_test
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"spillway/server"
+	"spillway/spool"
+)
+
+// TestLostShares: what a grid that has lost shares, or a server, is answered as.
+func TestLostShares(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	data := pattern(1 << 20)
+	cap := g.put(data) // share i is on server i
+	lose := func(i int) {
+		t.Helper()
+		shares := filepath.Join(g.storage[i], "shares")
+		if err := errors.Join(os.RemoveAll(shares), os.Mkdir(shares, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lose(0)
+	lose(3)
+	if res, body := g.get("GET", "/uri/"+cap); res.StatusCode != 200 || string(body) != string(data) {
+		t.Errorf("with k shares: %d, %d bytes", res.StatusCode, len(body))
+	}
+	g.spool.PurgeAll(false)
+	lose(4)
+	const few = "not enough shares: the file needs 3 different ones of its 5, and there are 2: 1, 2; "
+	if res, body := g.get("GET", "/uri/"+cap); res.StatusCode != 410 || string(body) != few+"every server of the grid has answered\n" {
+		t.Errorf("with k-1 shares: %d, %q", res.StatusCode, body)
+	}
+	if err := os.RemoveAll(g.storage[4]); err != nil {
+		t.Fatal(err)
+	}
+	if res, body := g.get("HEAD", "/uri/"+cap); res.StatusCode != 503 || res.Header.Get("Retry-After") != "60" {
+		t.Errorf("without a server: %d, %q %v", res.StatusCode, body, res.Header)
+	}
+}
+
+// TestRequestLimits: a request's header has a limit, and a silent client costs no handler.
+func TestRequestLimits(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	_, r := g.dial("GET /uri/URI:LIT: HTTP/1.1\nHost: x\nX: " + strings.Repeat("x", 80<<10) + "\n\n")
+	if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("a header of 80 KiB: %v %v", res, err)
+	}
+}
+
+func TestContentType(t *testing.T) {
+	for name, want := range map[string]string{
+		"":              "application/octet-stream",
+		"README":        "application/octet-stream",
+		"a.unknown":     "application/octet-stream",
+		"a.txt":         "text/plain; charset=utf-8",
+		"A.TXT":         "text/plain; charset=utf-8",
+		"a.html":        "text/html",
+		"a.tar.gz":      "application/gzip",
+		"a.svg":         "image/svg+xml",
+		".png":          "image/png",
+		"a.png/b":       "application/octet-stream",
+		"film.mkv":      "video/matroska",
+		"table.parquet": "application/vnd.apache.parquet",
+	} {
+		if got := server.ContentTypeOf(name); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestPolicy: what can hold scripts is sandboxed without an origin.
+func TestPolicy(t *testing.T) {
+	for contentType, sandbox := range map[string]string{
+		"text/html":                 "sandbox;",
+		"application/xhtml+xml":     "sandbox;",
+		"image/svg+xml":             "sandbox;",
+		"application/octet-stream":  "sandbox;",
+		"text/plain; charset=utf-8": "sandbox;",
+		"image/png":                 "sandbox allow-same-origin;",
+		"video/mp4":                 "sandbox allow-same-origin;",
+		"audio/flac":                "sandbox allow-same-origin;",
+		"application/pdf":           "default-src",
+	} {
+		policy := server.ContentSecurityPolicy(contentType)
+		if !strings.HasPrefix(policy, sandbox) || !strings.Contains(policy, "default-src 'none';") || strings.Contains(policy, "script") {
+			t.Errorf("%s: %s", contentType, policy)
+		}
+	}
+}
+
+// FuzzDisposition: whatever the name, the field is one line of ASCII with
+// nothing in the quotes that could end them.
+func FuzzDisposition(f *testing.F) {
+	for _, name := range []string{"a.txt", `a"b\c`, "a/../b", "\u202etxt.exe", "\x00\r\n", "100%41", "\xff", "€"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		name = server.CleanName(name)
+		if strings.ContainsAny(name, "/\x00\r\n") || name == ".." {
+			t.Fatalf("cleaned to %q", name)
+		}
+		field := server.ContentDisposition(name, true)
+		if strings.Count(field, `"`) != 2 || strings.Contains(field, `\`) {
+			t.Fatalf("quotes: %s", field)
+		}
+		for i := range len(field) {
+			if field[i] < ' ' || field[i] > '~' {
+				t.Fatalf("not printable: %q", field)
+			}
+		}
+	})
+}
