@@ -2,6 +2,7 @@ package decode_test
 
 import (
 	"bytes"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -171,4 +172,8 @@ func FuzzParseCap(f *testing.F) {
 			t.Errorf("%q: size %d", text, v.Size())
 		}
 	})
+}
+
+func base32Text(b []byte) string {
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))
 }

@@ -41,8 +41,8 @@ type Client struct {
 	log      *slog.Logger
 	chunks   sync.Pool // of *chunk
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
+	ctx    context.Context // ends with Close, its cause ErrClosed
+	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // calls in progress and Files
 
 	mu     sync.Mutex
@@ -75,7 +75,7 @@ func New(cfg Config) (*Client, error) {
 	if c.metadata, err = newMetadataCache(orDefault(cfg.MetadataBytes, 4<<20)); err != nil {
 		return nil, err
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	return c, nil
 }
 
@@ -100,7 +100,7 @@ func (c *Client) Close() error {
 		files = append(files, f)
 	}
 	c.mu.Unlock()
-	c.cancel()
+	c.cancel(ErrClosed)
 	for _, f := range files {
 		f.Close()
 	}
@@ -126,11 +126,10 @@ func (c *Client) enter(ctx context.Context) (_ context.Context, done func(), _ e
 	return ctx, func() { cancel(); c.work.Done() }, nil
 }
 
-// joinContexts returns a context that ends with the first of two, in the
-// second case with the cause ErrClosed.
+// joinContexts returns a context that ends with the first of two and has its cause.
 func joinContexts(ctx, owner context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(owner, func() { cancel(ErrClosed) })
+	stop := context.AfterFunc(owner, func() { cancel(context.Cause(owner)) })
 	return ctx, func() { stop(); cancel(nil) }
 }
 

@@ -35,8 +35,8 @@ type File struct {
 	key    cipher.Block // nil when the file is only checked
 	code   *zfec.Code
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
+	ctx    context.Context // ends with Close, its cause ErrClosed
+	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // calls in progress and goroutines of the File
 
 	// Set once, before Open returns.
@@ -70,11 +70,11 @@ func (c *Client) newFile(v VerifyCap, id string) (*File, error) {
 		pages:    map[int64]*call[*page]{},
 		decoders: map[string]*zfec.Decoder{},
 	}
-	f.ctx, f.cancel = context.WithCancel(c.ctx)
+	f.ctx, f.cancel = context.WithCancelCause(c.ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		f.cancel()
+		f.cancel(ErrClosed)
 		return nil, ErrClosed
 	}
 	c.files[f] = struct{}{}
@@ -194,7 +194,7 @@ func (f *File) Close() error {
 	}
 	f.closed = true
 	f.mu.Unlock()
-	f.cancel()
+	f.cancel(ErrClosed)
 	f.work.Wait()
 	f.remember()
 	var err error

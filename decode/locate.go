@@ -2,7 +2,6 @@ package decode
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -108,7 +107,7 @@ func (f *File) list(ctx context.Context, serverIndex int, server grid.Server) []
 	f.listing--
 	f.notifyLocked()
 	if err != nil {
-		if !errors.Is(err, context.Canceled) {
+		if f.ctx.Err() == nil {
 			f.failed = append(f.failed, ServerError{Server: server.String(), Err: err})
 			f.client.serverErrors.Add(1)
 			f.client.log.Warn("server failed", "file", f.id, "server", server.String(), "error", err.Error())
