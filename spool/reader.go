@@ -46,6 +46,9 @@ func (r *Reader) Want(extents ...Extent) {
 	}
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	if w := r.e.win; w != nil {
+		w.took(r.e.layout, -1, false)
+	}
 	r.wants = wants
 	if len(wants) > 0 {
 		r.pos = wants[0].Off
@@ -57,8 +60,9 @@ func (r *Reader) Want(extents ...Extent) {
 
 // Wait waits until the byte at off is spooled and returns how many consecutive
 // bytes from off (at least 1; at most to the end of the wanted extent) are. It
-// also tells the spool how far the reader has come: that it has sent the bytes before off
-// that the last Wait returned, or, if off is somewhere else, all of those.
+// also tells the spool how far the reader has come: that it is done with the
+// bytes before off that the last Wait reported, or, where off is in a later extent of the wanted,
+// with all of those.
 // The error is the context's, ErrPurged, ErrClosed, or what ended the
 // decoding of the chunk at off; a later Wait tries that anew, unless the
 // source could not even be opened and nothing is spooled. off outside the file is io.EOF.
@@ -68,9 +72,9 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 	}
 	s, e := r.s, r.e
 	s.mu.Lock()
-	r.moveTo(off)
+	wentOn := r.moveTo(off)
 	if e.win != nil {
-		s.advanceLocked(e, r, off)
+		s.advanceLocked(e, r, off, wentOn)
 	}
 	for {
 		if r.cut != nil {
@@ -114,23 +118,29 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 	}
 }
 
-// moveTo puts the reader at off and drops the extents it has left behind.
-func (r *Reader) moveTo(off int64) {
+// moveTo puts the reader at off, drops the extents it has left behind and tells
+// whether there were any.
+func (r *Reader) moveTo(off int64) (wentOn bool) {
 	for i, w := range r.wants {
 		if off >= w.Off && off < w.End && (i > 0 || off >= r.pos) {
-			r.wants = r.wants[i:]
+			r.wants, wentOn = r.wants[i:], i > 0
 			break
 		}
 	}
 	r.pos = off
+	return wentOn
 }
 
-// end is where the reader's current extent ends.
+// end is where the reader's current extent ends. Where extents overlap, it may
+// already be in a later one: the one that ends first.
 func (r *Reader) end() int64 {
-	if len(r.wants) > 0 && r.pos >= r.wants[0].Off && r.pos < r.wants[0].End {
-		return r.wants[0].End
+	end := r.e.size
+	for _, w := range r.wants {
+		if r.pos >= w.Off && r.pos < w.End {
+			end = min(end, w.End)
+		}
 	}
-	return r.e.size
+	return end
 }
 
 // satisfied tells whether everything the reader still wants is spooled.

@@ -3,8 +3,10 @@ package spool_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -163,8 +165,9 @@ func read(t testing.TB, r *spool.Reader, f *file, x spool.Extent) {
 	}
 }
 
-// tryRead is read that returns what Wait says. each, if set, is called after each run.
-func tryRead(ctx context.Context, r *spool.Reader, f *file, x spool.Extent, each func(spool.Extent)) error {
+// tryRead is read that returns what Wait says. each, if set, is called after each run; its error
+// ends the reading.
+func tryRead(ctx context.Context, r *spool.Reader, f *file, x spool.Extent, each func(spool.Extent) error) error {
 	g, err := r.File()
 	if err != nil {
 		return err
@@ -183,7 +186,9 @@ func tryRead(ctx context.Context, r *spool.Reader, f *file, x spool.Extent, each
 		}
 		off = run.End
 		if each != nil {
-			each(run)
+			if err := each(run); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -203,3 +208,6 @@ func compare(g io.ReaderAt, f *file, x spool.Extent) error {
 	}
 	return nil
 }
+
+// isGone tells whether err says that there is no such entry.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

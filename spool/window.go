@@ -7,7 +7,7 @@ package spool
 //  1. A worker takes a chunk only if it lies within ahead, in the order of reading,
 //     and only if the window stays within the entry's reservation.
 //  2. Wait reports bytes. What is reported cannot go: the reader may be sending it.
-//  3. The next Wait tells how much of that the reader took. Those bytes stay until the
+//  3. The next Wait or Want tells how much of that the reader took. Those bytes stay until the
 //     reader has taken lag bytes more: by then the kernel has sent them.
 //  4. What is neither within ahead, nor reported, nor behind the reader by less
 //     than lag, is punched out: by the reader as it moves, or by a worker that needs the room.
@@ -18,8 +18,8 @@ type window struct {
 	lag      int64                // bytes
 	held     map[int64]*heldChunk // what has blocks on the disk, by chunk
 	used     int64                // bytes on the disk: those held, and those of the hole being punched
-	taken    int64                // bytes the reader has taken in all; grows only
-	reported Extent               // what the last Wait returned to the reader; empty while a Wait runs
+	taken    int64                // bytes the reader has taken in all, at least; grows only
+	reported Extent               // what the last Wait returned to the reader; empty after the next call
 	writing  int                  // chunks being decoded
 	punching bool                 // a hole is being punched: one at a time
 }
@@ -79,30 +79,33 @@ func planWindow(f *fillState, w *window, d *demand) int64 {
 	return next
 }
 
-// took books that the reader, which is now at off, has taken what was reported to
-// it: up to off, or, if it went elsewhere, all.
-func (w *window) took(l layout, off int64) {
-	sent := w.reported
+// took books what the reader, which is now at off, has taken of what was reported to
+// it: at least up to off; or, if it has gone on to an extent that it wanted later, all. If it
+// went elsewhere, that is unknown. All of it may be on its way, even then.
+func (w *window) took(l layout, off int64, wentOn bool) {
+	r := w.reported
 	w.reported = Extent{}
-	if off >= sent.Off && off <= sent.End {
-		sent.End = off
-	}
-	if sent.Off >= sent.End {
+	if r.Off >= r.End {
 		return
 	}
-	for c := l.chunkAt(sent.Off); c <= l.chunkAt(sent.End-1); c++ {
+	known := int64(0)
+	if off >= r.Off && off <= r.End {
+		known = off - r.Off
+	} else if wentOn {
+		known = r.End - r.Off
+	}
+	for c := l.chunkAt(r.Off); c <= l.chunkAt(r.End-1); c++ {
 		from, to := l.bounds(c)
-		from, to = max(from, sent.Off), min(to, sent.End)
+		from, to = max(from, r.Off), min(to, r.End)
 		h := w.held[c]
 		if h.sent.Off < h.sent.End {
-			from, h.sent.End = min(from, h.sent.Off), max(to, h.sent.End)
+			h.sent = Extent{min(from, h.sent.Off), max(to, h.sent.End)}
 		} else {
-			h.sent.End = to
+			h.sent = Extent{from, to}
 		}
-		h.sent.Off = from
-		h.sentAt = w.taken + to - sent.Off
+		h.sentAt = w.taken + min(to-r.Off, known)
 	}
-	w.taken += sent.End - sent.Off
+	w.taken += known
 }
 
 // slideLocked takes out of e's window what it need not hold any more and returns it as a
@@ -214,10 +217,8 @@ func (s *Spool) punch(e *entry, h *hole) {
 
 // advanceLocked moves the window of e to where its reader r now is, off, and gives back
 // what that leaves behind, for which it unlocks.
-func (s *Spool) advanceLocked(e *entry, r *Reader, off int64) {
-	if e.chunkSize != 0 {
-		e.win.took(e.layout, off)
-	}
+func (s *Spool) advanceLocked(e *entry, r *Reader, off int64, wentOn bool) {
+	e.win.took(e.layout, off, wentOn)
 	if h := e.slideLocked(r); h != nil {
 		s.mu.Unlock()
 		s.punch(e, h)
@@ -251,7 +252,7 @@ func (s *Spool) takeWindowLocked(e *entry) int64 {
 			e.more.Wait() // for the reader to move, or for what can go when it has been written
 			return -1
 		}
-		// Very many short extents, all of which the kernel may still be sending.
+		// Very many short extents, or a reader that keeps to none: the kernel may still be sending them all.
 		if !s.fitsLocked(lack) {
 			r.waiting, r.err = 0, ErrFull
 			r.wakeLocked()
