@@ -27,7 +27,7 @@ type world struct {
 	files []*file
 	fails atomic.Bool // sources may fail
 
-	full, windows, evictions, failures, purges atomic.Int64 // how often that happened
+	full, failures, purges atomic.Int64 // how often a download met that
 }
 
 // TestMetamorphic does random things in a spool that is too small for them, and compares
@@ -41,18 +41,15 @@ func TestMetamorphic(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	steps := 150
-	if testing.Short() {
-		steps = 30
-	}
 	for _, test := range []struct {
 		name  string
+		steps int
 		cfg   spool.Config
 		lag   int64
 		files []*file
 	}{
 		{
-			"small",
+			"small", 120,
 			spool.Config{Budget: 300_000, Window: 32 << 10, Workers: 2},
 			12_000,
 			[]*file{
@@ -63,7 +60,7 @@ func TestMetamorphic(t *testing.T) {
 			},
 		},
 		{
-			"large",
+			"large", 40,
 			spool.Config{Budget: 9 << 20, Window: 1 << 20, Workers: 3},
 			256 << 10,
 			[]*file{
@@ -98,16 +95,13 @@ func TestMetamorphic(t *testing.T) {
 				}()
 				var running sync.WaitGroup
 				for i := range clients {
-					running.Go(func() { w.client(rand.New(rand.NewPCG(seed, 1000+uint64(i))), steps) })
+					running.Go(func() { w.client(rand.New(rand.NewPCG(seed, 1000+uint64(i))), test.steps) })
 				}
 				running.Wait()
 				w.settle()
 				snap := w.s.Snapshot()
 				closeSpool(t, w.s)
 				t.Logf("%d full, %d failures, %d purged readers, %+v", w.full.Load(), w.failures.Load(), w.purges.Load(), snap.Totals)
-				if !testing.Short() && (w.full.Load() == 0 || snap.Windows == 0 || snap.Evicted == 0 || w.failures.Load() == 0 || w.purges.Load() == 0) {
-					t.Log("the budget is no longer such that all this happens")
-				}
 			})
 		})
 	}
@@ -210,6 +204,9 @@ func (w *world) download(random *rand.Rand, f *file) {
 		}
 		if random.IntN(5) > 0 {
 			r.Want(wants...)
+		} else {
+			r.Want() // and read all the same, straight on
+			wants = wants[:1]
 		}
 		for _, x := range wants {
 			ctx, cancel := context.Background(), func() {}

@@ -62,7 +62,8 @@ func (r *Reader) Want(extents ...Extent) {
 // bytes from off (at least 1; at most to the end of the wanted extent) are. It
 // also tells the spool how far the reader has come: that it is done with the
 // bytes before off that the last Wait reported, or, where off is in a later extent of the wanted,
-// with all of those.
+// with all of those. Bytes that a reader skips unasked count as read, so a reader that does not
+// read straight on says with Want what it will read: a private window relies on it.
 // The error is the context's, ErrPurged, ErrClosed, or what ended the
 // decoding of the chunk at off; a later Wait tries that anew, unless the
 // source could not even be opened and nothing is spooled. off outside the file is io.EOF.
