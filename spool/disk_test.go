@@ -75,7 +75,6 @@ func onFullDisk(t *testing.T, dir string, size, chunk int64) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Dir: dir, Budget: 1 << 30, Window: 3 * chunk})
 		defer closeSpool(t, s)
-		s.SetLag(chunk)
 		spooled(t, s, &file{key: "a", size: size, chunk: chunk})
 		b := &file{key: "b", size: size, chunk: chunk}
 		pin := acquire(t, s, b)
@@ -131,7 +130,6 @@ func TestNoInodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Dir: dir, Budget: 1 << 30, Window: 100_000})
 		defer closeSpool(t, s)
-		s.SetLag(10_000)
 		spooled(t, s, &file{key: "a", size: 1000, chunk: 1000})
 		for i := 0; ; i++ {
 			f, err := os.Create(filepath.Join(dir, strconv.Itoa(i)))

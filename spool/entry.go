@@ -167,16 +167,15 @@ func (s *Spool) adopt(e *entry, src Source) error {
 	return nil
 }
 
-// widenLocked fits the window of e to its chunks: in front of its reader as many bytes as
-// configured, but minAhead chunks at least, and behind it the lag, of which a chunk may
-// stick out. What that takes is reserved; idle entries give way for it.
+// widenLocked makes the window of e at least minAhead chunks wide. What that takes more is
+// reserved; idle entries give way for it.
 func (s *Spool) widenLocked(e *entry, chunk int64) error {
 	if chunk > s.cfg.Budget {
 		return ErrFull
 	}
-	e.win.ahead = max(s.cfg.Window-chunk, minAhead*chunk)
+	e.win.ahead = max(s.cfg.Window, minAhead*chunk)
 	for e.ended == nil {
-		need := min(e.size, e.win.ahead+chunk+e.win.lag) - e.reserved
+		need := min(e.size, e.win.ahead) - e.reserved
 		if s.fitsLocked(need) {
 			s.reserved += need
 			e.reserved += need

@@ -20,9 +20,6 @@ var (
 // SetCreate replaces what makes the spool files, before the first Acquire.
 func (s *Spool) SetCreate(create func(dir string, size int64) (*os.File, error)) { s.create = create }
 
-// SetLag replaces what the kernel may still be sending, before the first Acquire.
-func (s *Spool) SetLag(lag int64) { s.lag = lag }
-
 // DisallowHoles makes s as if the file system could not punch, before the first Acquire.
 func (s *Spool) DisallowHoles() { s.canPunch = false }
 
@@ -197,17 +194,14 @@ func (s *Spool) checkEntryLocked(e *entry) error {
 func (e *entry) checkWindowLocked() error {
 	w := e.win
 	sum := int64(0)
-	for c, h := range w.held {
-		if h.bytes <= 0 || h.bytes > e.length(c) {
-			return fmt.Errorf("holds %d bytes of chunk %d", h.bytes, c)
+	for c, bytes := range w.held {
+		if bytes != e.length(c) {
+			return fmt.Errorf("holds %d bytes of chunk %d", bytes, c)
 		}
-		if e.have.has(c) && h.bytes != e.length(c) {
-			return fmt.Errorf("has chunk %d, but holds only %d bytes of it", c, h.bytes)
-		}
-		sum += h.bytes
+		sum += bytes
 	}
 	for c := range e.chunks() {
-		if e.have.has(c) && w.held[c] == nil {
+		if e.have.has(c) && w.held[c] == 0 {
 			return fmt.Errorf("has chunk %d, but does not hold it", c)
 		}
 	}

@@ -51,7 +51,6 @@ func TestCreateFails(t *testing.T) {
 			failing(t, injected, func(t *testing.T, faults *faults) {
 				s := openSpool(t, spool.Config{Budget: 400_000, Window: 50_000})
 				defer closeSpool(t, s)
-				s.SetLag(10_000)
 				s.SetCreate(func(dir string, size int64) (*os.File, error) {
 					if err := faults.next(); err != nil {
 						return nil, err
@@ -143,7 +142,6 @@ func TestWriteFails(t *testing.T) {
 					failing(t, injected, func(t *testing.T, faults *faults) {
 						s := openSpool(t, spool.Config{Budget: 400_000, Window: 100_000, Workers: 2})
 						defer closeSpool(t, s)
-						s.SetLag(10_000)
 						if idle {
 							spooled(t, s, &file{key: "idle", size: 1000, chunk: 1000})
 						}

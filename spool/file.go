@@ -3,10 +3,8 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -123,23 +121,4 @@ func probe(dir string) (canPunch bool, err error) {
 	}
 	g.Close()
 	return punch(f, 0, pageSize) == nil, nil
-}
-
-// sendQueue is the most bytes that the kernel may still hold for one connection
-// after sendfile has returned: the largest TCP send buffer, and some slack for
-// the buffer in the making. Until they are acknowledged they are the spool
-// file's own pages, and punching a hole zeroes a page that it covers in part, or a
-// part of a larger folio: bytes on their way would change.
-func sendQueue() int64 {
-	const unknown, slack = 16 << 20, 1 << 20
-	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_wmem")
-	if err != nil {
-		return unknown
-	}
-	fields := strings.Fields(string(text))
-	n, err := strconv.ParseInt(fields[len(fields)-1], 10, 64)
-	if err != nil || n <= 0 || n > math.MaxInt32 {
-		return unknown
-	}
-	return n + slack
 }

@@ -57,10 +57,7 @@ func TestNoName(t *testing.T) {
 	if err := empty(); err != nil {
 		t.Error(err)
 	}
-	g, err := r.File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := osFile(t, r)
 	for _, file := range []*os.File{g, r.SpoolFile()} {
 		link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(file.Fd())))
 		if err != nil || !strings.HasSuffix(link, " (deleted)") {
@@ -70,6 +67,20 @@ func TestNoName(t *testing.T) {
 	if _, err := g.WriteAt([]byte("x"), 0); err == nil {
 		t.Error("a reader may write")
 	}
+}
+
+// osFile returns the reader's file as what sendfile takes.
+func osFile(t *testing.T, r *spool.Reader) *os.File {
+	t.Helper()
+	f, err := r.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, ok := f.(*os.File)
+	if !ok {
+		t.Fatalf("the file is a %T", f)
+	}
+	return g
 }
 
 func TestOpenUnlinked(t *testing.T) {
@@ -111,7 +122,6 @@ func TestAcquireSize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: 1 << 20, Window: 64 << 10})
 		defer closeSpool(t, s)
-		s.SetLag(0)
 		for _, size := range []int64{0, -1, math.MinInt64} {
 			if _, err := s.Acquire("f", size, nil); !errors.Is(err, fs.ErrInvalid) {
 				t.Errorf("%d bytes: %v", size, err)

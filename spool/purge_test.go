@@ -128,12 +128,11 @@ func TestPurgeWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: 100_000, Window: 30_000})
 		defer closeSpool(t, s)
-		s.SetLag(10_000)
 		f := &file{key: "f", size: 1_000_000, chunk: 5000}
 		lacking := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
 		content := acquire(t, s, f, spool.Extent{Off: 12_345, End: 22_345})
 		synctest.Wait()
-		if p := s.PurgeAll(false); p != (spool.Purged{Entries: 2, WaitingBytes: 80_000}) {
+		if p := s.PurgeAll(false); p != (spool.Purged{Entries: 2, WaitingBytes: 60_000}) {
 			t.Errorf("PurgeAll: %+v", p)
 		}
 		read(t, content, f, spool.Extent{Off: 12_345, End: 22_345})

@@ -47,7 +47,7 @@ func (r *Reader) Want(extents ...Extent) {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
 	if w := r.e.win; w != nil {
-		w.took(r.e.layout, -1, false)
+		w.reported = Extent{}
 	}
 	r.wants = wants
 	if len(wants) > 0 {
@@ -60,10 +60,8 @@ func (r *Reader) Want(extents ...Extent) {
 
 // Wait waits until the byte at off is spooled and returns how many consecutive
 // bytes from off (at least 1; at most to the end of the wanted extent) are. It
-// also tells the spool how far the reader has come: that it is done with the
-// bytes before off that the last Wait reported, or, where off is in a later extent of the wanted,
-// with all of those. Bytes that a reader skips unasked count as read, so a reader that does not
-// read straight on says with Want what it will read: a private window relies on it.
+// also tells the spool that the reader is done with what the last Wait reported,
+// but for what it still wants: a private window may let the rest go.
 // The error is the context's, ErrPurged, ErrClosed, or what ended the
 // decoding of the chunk at off; a later Wait tries that anew, unless the
 // source could not even be opened and nothing is spooled. off outside the file is io.EOF.
@@ -73,9 +71,9 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 	}
 	s, e := r.s, r.e
 	s.mu.Lock()
-	wentOn := r.moveTo(off)
+	r.moveTo(off)
 	if e.win != nil {
-		s.advanceLocked(e, r, off, wentOn)
+		s.advanceLocked(e, r)
 	}
 	for {
 		if r.cut != nil {
@@ -119,17 +117,15 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 	}
 }
 
-// moveTo puts the reader at off, drops the extents it has left behind and tells
-// whether there were any.
-func (r *Reader) moveTo(off int64) (wentOn bool) {
+// moveTo puts the reader at off and drops the extents it has left behind.
+func (r *Reader) moveTo(off int64) {
 	for i, w := range r.wants {
 		if off >= w.Off && off < w.End && (i > 0 || off >= r.pos) {
-			r.wants, wentOn = r.wants[i:], i > 0
+			r.wants = r.wants[i:]
 			break
 		}
 	}
 	r.pos = off
-	return wentOn
 }
 
 // end is where the reader's current extent ends. Where extents overlap, it may
@@ -178,16 +174,24 @@ func (r *Reader) cutLocked(reason error) func() {
 	return f
 }
 
-// File returns an open file description of the reader's own, with an offset of
-// its own, so that sendfile works. Only bytes that Wait reported may be read.
-// Valid until Close.
-func (r *Reader) File() (*os.File, error) {
+// File returns the file with an offset of the reader's own. It is an *os.File, of
+// a file description of its own, so that sendfile works; in a private window it is not, so
+// that whoever sends it copies. For the kernel does not copy what it sends from a file: until the
+// client has the bytes they are the file's own pages, in the send queue, and, where the client
+// is on this machine, such as a reverse proxy, in its receive queue as well. A
+// hole zeroes what it covers of a page, or of a larger folio: bytes on their way would change.
+// Only bytes that Wait reported may be read, in a private window not after
+// the next call of Wait or Want. Valid until Close.
+func (r *Reader) File() (io.ReadSeeker, error) {
 	if r.file == nil {
 		f, err := reopen(r.e.file)
 		if err != nil {
 			return nil, err
 		}
 		r.file = f
+	}
+	if r.e.win != nil {
+		return io.NewSectionReader(r.file, 0, r.e.size), nil
 	}
 	return r.file, nil
 }

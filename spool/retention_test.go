@@ -71,7 +71,6 @@ func TestNoVainEviction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: 4000, Window: 1000})
 		defer closeSpool(t, s)
-		s.SetLag(1000)
 		spooled(t, s, &file{key: "a", size: 1000, chunk: 300})
 		r := acquire(t, s, &file{key: "large", size: 5000, chunk: 300})
 		if !r.Private() {
@@ -220,7 +219,6 @@ func TestErrFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: 100_000, Window: 40_000})
 		defer closeSpool(t, s)
-		s.SetLag(10_000)
 		pin := acquire(t, s, &file{key: "pin", size: 30_000, chunk: 5000})
 		f := &file{key: "f", size: 1_000_000, chunk: 5000}
 		one := acquire(t, s, f)

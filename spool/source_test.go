@@ -202,9 +202,12 @@ func tryRead(ctx context.Context, r *spool.Reader, f *file, x spool.Extent, each
 }
 
 // compare compares the bytes of x in g with those of f.
-func compare(g io.ReaderAt, f *file, x spool.Extent) error {
+func compare(g io.ReadSeeker, f *file, x spool.Extent) error {
 	got := make([]byte, x.End-x.Off)
-	if _, err := g.ReadAt(got, x.Off); err != nil {
+	if _, err := g.Seek(x.Off, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(g, got); err != nil {
 		return fmt.Errorf("reading [%d, %d): %w", x.Off, x.End, err)
 	}
 	want := f.bytes(x.Off, x.End)
@@ -221,3 +224,13 @@ func compare(g io.ReaderAt, f *file, x spool.Extent) error {
 
 // isGone tells whether err says that there is no such entry.
 func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// ReadAt reads what f holds, without a spool.
+func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	n := min(int64(len(p)), f.size-off)
+	pattern(p[:n], f.seed, off)
+	if n < int64(len(p)) {
+		return int(n), io.EOF
+	}
+	return int(n), nil
+}

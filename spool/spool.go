@@ -94,8 +94,7 @@ func (c Config) withDefaults() Config {
 // Spool is a set of spooled files within a budget. Its methods may be called concurrently.
 type Spool struct {
 	cfg      Config
-	canPunch bool  // the directory's file system punches holes
-	lag      int64 // bytes behind a window's reader that the kernel may still be sending
+	canPunch bool // the directory's file system punches holes
 	create   func(dir string, size int64) (*os.File, error)
 
 	ctx    context.Context // ends when Close begins
@@ -134,7 +133,6 @@ func Open(cfg Config) (*Spool, error) {
 	s := &Spool{
 		cfg:      cfg,
 		canPunch: canPunch,
-		lag:      sendQueue(),
 		create:   createAnonymous,
 		soon:     make(chan struct{}, 1),
 		index:    make(map[string]*entry),
@@ -240,8 +238,8 @@ func (s *Spool) claim(key string, size int64, open OpenFunc, private bool) (r *R
 		need := size
 		var win *window
 		if private {
-			need = min(size, s.cfg.Window+s.lag)
-			win = &window{lag: s.lag, held: make(map[int64]*heldChunk)}
+			need = min(size, s.cfg.Window)
+			win = &window{held: make(map[int64]int64)}
 		}
 		if s.fitsLocked(need) && (!private || s.canPunch) {
 			e := s.newEntryLocked(key, size, need, win, open)

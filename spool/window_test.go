@@ -3,8 +3,6 @@ package spool_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -12,40 +10,9 @@ import (
 	"spillway/spool"
 )
 
-// connection stands for what the kernel does with what a reader sends: the last
-// limit bytes are still the spool file's own pages, and must be what was sent.
-type connection struct {
-	f     *file
-	file  *os.File
-	limit int64
-	queue []spool.Extent
-	total int64
-}
-
-// send looks at what is queued, now that Wait has returned, and queues x as well.
-func (c *connection) send(x spool.Extent) error {
-	for _, q := range c.queue {
-		if err := compare(c.file, c.f, q); err != nil {
-			return fmt.Errorf("on its way: %w", err)
-		}
-	}
-	c.queue = append(c.queue, x)
-	c.total += x.End - x.Off
-	for c.total > c.limit {
-		front := &c.queue[0]
-		n := min(front.End-front.Off, c.total-c.limit)
-		front.Off += n
-		if c.total -= n; front.Off == front.End {
-			c.queue = c.queue[1:]
-		}
-	}
-	return nil
-}
-
 // Disk usage stays within the reservation, whatever is read in whatever order, and
-// neither what is read nor what is on its way is anything but the file's bytes.
+// what is read is the file's bytes.
 func TestWindow(t *testing.T) {
-	const lag = 50_000
 	short := func(size, step, length int64) (extents []spool.Extent) {
 		for off := int64(0); off+length <= size; off += step {
 			extents = append(extents, spool.Extent{Off: off, End: off + length})
@@ -61,54 +28,44 @@ func TestWindow(t *testing.T) {
 		size, chunk int64
 		wants       []spool.Extent
 		once        bool // no chunk need be decoded twice
-		grows       bool // of each extent a whole page may be on its way, more than the lag in all
 	}{
-		{"whole", 4_000_000, 10_000, []spool.Extent{{0, 4_000_000}}, true, false},
-		{"whole, in chunks of a page", 1_000_000, 4096, []spool.Extent{{0, 1_000_000}}, true, false},
-		{"whole, a byte more than a page", 1_000_000, 4097, []spool.Extent{{0, 1_000_000}}, true, false},
-		{"whole, a byte more than chunks", 40*25_000 + 1, 25_000, []spool.Extent{{0, 40*25_000 + 1}}, true, false},
-		{"whole, in chunks far smaller than a page", 700_000, 1001, []spool.Extent{{0, 700_000}}, true, false},
-		{"whole, in chunks larger than the window", 3_000_000, 300_007, []spool.Extent{{0, 3_000_000}}, true, false},
-		{"whole, in chunks of 1000003 bytes", 9_000_100, 1_000_003, []spool.Extent{{0, 9_000_100}}, true, false},
-		{"from the middle", 1_000_000, 10_000, []spool.Extent{{555_555, 1_000_000}}, true, false},
-		{"backwards", 1_000_000, 10_001, reversed(short(1_000_000, 40_000, 40_000)), false, false},
-		{"short extents in far chunks", 4_000_000, 10_000, short(4_000_000, 50_000, 3), true, true},
-		{"short extents backwards", 4_000_000, 10_000, reversed(short(4_000_000, 50_000, 3)), true, true},
-		{"the same again and again", 4_000_000, 10_000, []spool.Extent{{0, 200_000}, {0, 200_000}, {0, 1}, {199_999, 200_000}, {0, 200_000}}, false, false},
-		{"overlapping", 1_000_000, 10_000, short(1_000_000, 10_000, 35_000), false, false},
+		{"whole", 4_000_000, 10_000, []spool.Extent{{0, 4_000_000}}, true},
+		{"whole, in chunks of a page", 1_000_000, 4096, []spool.Extent{{0, 1_000_000}}, true},
+		{"whole, a byte more than a page", 1_000_000, 4097, []spool.Extent{{0, 1_000_000}}, true},
+		{"whole, a byte more than chunks", 40*25_000 + 1, 25_000, []spool.Extent{{0, 40*25_000 + 1}}, true},
+		{"whole, in chunks far smaller than a page", 700_000, 1001, []spool.Extent{{0, 700_000}}, true},
+		{"whole, in chunks larger than the window", 3_000_000, 300_007, []spool.Extent{{0, 3_000_000}}, true},
+		{"whole, in chunks of 1000003 bytes", 9_000_100, 1_000_003, []spool.Extent{{0, 9_000_100}}, true},
+		{"from the middle", 1_000_000, 10_000, []spool.Extent{{555_555, 1_000_000}}, true},
+		{"backwards", 1_000_000, 10_001, reversed(short(1_000_000, 40_000, 40_000)), false},
+		{"short extents in far chunks", 4_000_000, 10_000, short(4_000_000, 50_000, 3), true},
+		{"short extents backwards", 4_000_000, 10_000, reversed(short(4_000_000, 50_000, 3)), true},
+		{"the same again and again", 4_000_000, 10_000, []spool.Extent{{0, 200_000}, {0, 200_000}, {0, 1}, {199_999, 200_000}, {0, 200_000}}, false},
+		{"overlapping", 1_000_000, 10_000, short(1_000_000, 10_000, 35_000), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := openSpool(t, spool.Config{Budget: 1_000_000 + 3*test.chunk + lag, Window: 100_000, Workers: 3})
+				s := openSpool(t, spool.Config{Budget: 1_000_000 + 2*test.chunk, Window: 100_000, Workers: 3})
 				defer closeSpool(t, s)
-				s.SetLag(lag)
 				pin := acquire(t, s, &file{key: "pin", size: 700_000, chunk: 1000})
 				f := &file{key: "f", size: test.size, chunk: test.chunk, seed: 7}
-				if test.size <= 300_000+3*test.chunk+lag {
+				if test.size <= 300_000+2*test.chunk {
 					t.Fatal("this would not need a window")
 				}
 				r := acquire(t, s, f, test.wants...)
 				if !r.Private() {
 					t.Fatal("no window")
 				}
-				g, err := r.File()
-				if err != nil {
-					t.Fatal(err)
-				}
-				kernel := &connection{f: f, file: g, limit: lag}
 				for _, x := range test.wants {
-					err := tryRead(t.Context(), r, f, x, func(run spool.Extent) error {
-						check(t, s)
-						return kernel.send(run)
-					})
+					err := tryRead(t.Context(), r, f, x, func(spool.Extent) error { return s.Check() })
 					if err != nil {
 						t.Fatalf("in %v: %v", x, err)
 					}
 					synctest.Wait() // the window is as full as it gets
 					check(t, s)
 				}
-				if want := max(100_000, 3*test.chunk) + lag; r.Reserved() > want && !test.grows {
-					t.Errorf("%d bytes reserved, want at most %d", r.Reserved(), want)
+				if want := max(100_000, 2*test.chunk); r.Reserved() != want {
+					t.Errorf("%d bytes reserved, want %d", r.Reserved(), want)
 				}
 				decoded := f.chunks()
 				slices.Sort(decoded)
@@ -127,11 +84,10 @@ func TestWindowDecodesAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000, Workers: 1})
 		defer closeSpool(t, s)
-		s.SetLag(20_000)
 		f := &file{key: "f", size: 1_000_000, chunk: 10_000}
 		r := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
 		synctest.Wait()
-		if n := len(f.chunks()); n != 4 { // the fifth sticks out behind
+		if n := len(f.chunks()); n != 5 {
 			t.Errorf("%d chunks are decoded before the first Wait", n)
 		}
 		for i := range int64(20) {
@@ -140,7 +96,7 @@ func TestWindowDecodesAhead(t *testing.T) {
 			}
 			synctest.Wait()
 			check(t, s)
-			if n := int64(len(f.chunks())); n != i+4 {
+			if n := int64(len(f.chunks())); n != i+5 {
 				t.Errorf("the reader is in chunk %d, %d are decoded", i, n)
 			}
 		}
@@ -149,26 +105,19 @@ func TestWindowDecodesAhead(t *testing.T) {
 	})
 }
 
-// Wanting something else forgets nothing of what is on its way, and keeps nothing of what was ahead.
+// Wanting something else keeps nothing of what was ahead.
 func TestWindowWantsAnew(t *testing.T) {
-	const lag = 30_000
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 2_000_000, Window: 50_000, Workers: 2})
+		s := openSpool(t, spool.Config{Budget: 60_000, Window: 50_000, Workers: 2})
 		defer closeSpool(t, s)
-		s.SetLag(lag)
 		f := &file{key: "f", size: 10_000_000, chunk: 9999}
 		r := acquire(t, s, f)
-		g, err := r.File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		kernel := &connection{f: f, file: g, limit: lag}
 		for i := range int64(60) {
 			off := i * 3_797_213 % 9_000_000
 			x := spool.Extent{Off: off, End: off + 500 + i%5*9000}
 			r.Want(x)
 			synctest.Wait()
-			if err := tryRead(t.Context(), r, f, x, kernel.send); err != nil {
+			if err := tryRead(t.Context(), r, f, x, nil); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -183,7 +132,6 @@ func TestWindowChunkFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000, Workers: 2})
 		defer closeSpool(t, s)
-		s.SetLag(30_000)
 		tries := make(map[int64]int) // one worker at a time is in a chunk, and they take turns with the test
 		f := &file{key: "f", size: 1_000_000, chunk: 10_000}
 		fail := func(_ context.Context, i int64) error {
@@ -223,9 +171,8 @@ func TestWindowChunkFails(t *testing.T) {
 // files, or is refused; it takes nothing from files in use.
 func TestWindowGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 1_050_000, Window: 50_000})
+		s := openSpool(t, spool.Config{Budget: 850_000, Window: 50_000})
 		defer closeSpool(t, s)
-		s.SetLag(30_000)
 		pin := acquire(t, s, &file{key: "pin", size: 100_000, chunk: 1000})
 		spooled(t, s, &file{key: "a", size: 300_000, chunk: 100_000})
 		spooled(t, s, &file{key: "b", size: 300_000, chunk: 100_000})
@@ -251,7 +198,6 @@ func TestWindowsOfOneFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000})
 		defer closeSpool(t, s)
-		s.SetLag(10_000)
 		f := &file{key: "f", size: 1_000_000, chunk: 10_000}
 		one := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
 		two := acquire(t, s, f, spool.Extent{Off: 500_000, End: f.size})
