@@ -217,16 +217,20 @@ func (s *Spool) take(e *entry) int64 {
 		if e.ended != nil || e.complete() || s.pausedLocked(e) {
 			return -1
 		}
-		if e.win == nil {
-			c := plan(&e.fillState, e.readers)
-			if c >= 0 {
-				e.busy.add(c)
+		if e.win != nil {
+			if c := s.takeWindowLocked(e); c >= 0 {
+				return c
 			}
-			return c // -1: all others are being decoded, or bad
+			continue
 		}
-		if c := s.takeWindowLocked(e); c >= 0 {
+		if c := plan(&e.fillState, e.readers); c >= 0 {
+			e.busy.add(c)
 			return c
 		}
+		if !e.busy.any() {
+			return -1 // all others are bad
+		}
+		e.more.Wait() // for the last chunks, and for a reader that comes back for a bad one meanwhile
 	}
 }
 
@@ -239,9 +243,6 @@ func (s *Spool) pausedLocked(e *entry) bool {
 func (s *Spool) done(e *entry, c int64, err error) {
 	s.mu.Lock()
 	e.busy.remove(c)
-	if e.win != nil {
-		e.win.writing--
-	}
 	if err == nil {
 		from, to := e.bounds(c)
 		e.have.add(c)

@@ -337,6 +337,32 @@ func TestChunkFails(t *testing.T) {
 	})
 }
 
+// A chunk that failed is tried again at once, though another takes for ever.
+func TestChunkFailsBesideSlowOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSpool(t, spool.Config{Workers: 2})
+		defer closeSpool(t, s)
+		tries := 0 // of chunk 1, one after the other
+		f := &file{key: "f", size: 3000, chunk: 1000, before: func(ctx context.Context, i int64) error {
+			switch i {
+			case 1:
+				if tries++; tries == 1 {
+					return errChunk
+				}
+			case 2:
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}}
+		r := acquire(t, s, f, spool.Extent{Off: 0, End: 2000})
+		synctest.Wait()
+		read(t, r, f, spool.Extent{Off: 0, End: 2000})
+		check(t, s)
+		closeReader(t, r)
+	})
+}
+
 func TestWaitCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Workers: 1})

@@ -17,7 +17,6 @@ type window struct {
 	held     map[int64]int64 // bytes on the disk, by chunk: those there, being written, and tried in vain
 	used     int64           // bytes on the disk: those held, and those of the hole being punched
 	reported Extent          // what the last Wait returned to the reader; empty after the next call
-	writing  int             // chunks being decoded
 	punching bool            // a hole is being punched: one at a time
 }
 
@@ -193,7 +192,6 @@ func (s *Spool) takeWindowLocked(e *entry) int64 {
 		return -1
 	}
 	w.used += need
-	w.writing++
 	w.held[c] += need
 	e.busy.add(c)
 	return c
