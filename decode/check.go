@@ -232,6 +232,9 @@ func (o *openShare) checkBlocks(ctx context.Context, first int64, leaves []hasht
 	g := o.file.ueb
 	hasher := hashtree.NewHasher(hashtree.BlockTag)
 	last := min(first+int64(len(leaves)), g.Segments())
+	if first >= last {
+		return nil
+	}
 	// Several blocks at once, within what a chunk may take.
 	atOnce := min(max(1, min(o.file.chunkLen(), chunkTarget)/g.BlockSize()), last-first)
 	memory := (atOnce-1)*g.BlockSize() + g.BlockLen(first)

@@ -1,0 +1,148 @@
+package decode_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"spillway/decode"
+	"spillway/decode/chk"
+)
+
+// TestMetadataCache opens a file again without asking any server, and asks them
+// once when what is remembered is not there any more.
+func TestMetadataCache(t *testing.T) {
+	servers, data := newGrid(4), plaintext(2_000_000)
+	c := put(t, servers, data, decode.PutOptions{SegmentSize: 131072})
+	si := storageIndex(t, c)
+	client := newClient(t, decode.Config{Servers: asServers(servers)})
+	read := func(wantAsked int) {
+		t.Helper()
+		f, err := client.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%v", err)
+		}
+		f.Close()
+		client.WaitMetadata()
+		for _, s := range servers {
+			if s.asked != wantAsked {
+				t.Errorf("%s was asked %d times, not %d", s, s.asked, wantAsked)
+			}
+		}
+	}
+	read(1)
+	read(1)
+	if s := client.Stats(); s.MetadataHits != 1 || s.MetadataMisses != 1 {
+		t.Errorf("%+v", s)
+	}
+	// All shares move to the next server.
+	last := servers[3].shares[si]
+	for i := 3; i > 0; i-- {
+		servers[i].shares[si] = servers[i-1].shares[si]
+	}
+	servers[0].shares[si] = last
+	read(2)
+	read(2)
+	// And now they are gone.
+	for _, s := range servers {
+		delete(s.shares, si)
+	}
+	f, err := client.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var missing *decode.NotEnoughSharesError
+	if _, err := readAll(t.Context(), f); !errors.As(err, &missing) || len(missing.Failed) != 0 {
+		t.Errorf("%v", err)
+	}
+	f.Close()
+	client.WaitMetadata()
+	if _, err := client.Open(t.Context(), c); !errors.As(err, &missing) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestMemory: what does not fit is refused by name, what fits waits its turn.
+func TestMemory(t *testing.T) {
+	servers, data := newGrid(1), plaintext(1_000_000)
+	c := put(t, servers, data, decode.PutOptions{SegmentSize: 100_000})
+	var tooMuch *decode.MemoryError
+	_, err := newClient(t, decode.Config{Servers: asServers(servers), Memory: 1_500_000}).Open(t.Context(), c)
+	if !errors.As(err, &tooMuch) || tooMuch.Needed < 2_000_000 || tooMuch.Limit != 1_500_000 || !strings.Contains(err.Error(), "--decode-memory") {
+		t.Errorf("%v", err)
+	}
+	client := newClient(t, decode.Config{Servers: asServers(servers), Memory: 2_000_100})
+	f, err := client.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := newSink(f.Size())
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := int64(0); i*f.ChunkSize() < f.Size(); i++ {
+				if err := f.WriteChunk(t.Context(), i, s); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if !bytes.Equal(s.bytes, data) || client.Stats().MemoryInUse != 0 {
+		t.Errorf("wrong bytes, or memory in use: %+v", client.Stats())
+	}
+	for _, i := range []int64{-1, 1, 1 << 60} {
+		if err := f.WriteChunk(t.Context(), i, s); err == nil {
+			t.Errorf("there is a chunk %d", i)
+		}
+	}
+}
+
+// TestAbsurdGeometry: a UEB may claim what it likes, under a cap of its own.
+func TestAbsurdGeometry(t *testing.T) {
+	for _, test := range []struct {
+		size, segment int64
+		ok            bool
+	}{
+		{1 << 61, 3, false}, // hash trees beyond any memory
+		{1 << 61, 3 << 59, false},
+		{1 << 61, 3 << 60, false},
+		{1<<62 - 1, 1 << 61 / 3 * 3, false},
+		{1 << 40, 1 << 30 / 3 * 3, false},
+		{1 << 50, 3 << 20, true}, // large, but it can be opened
+	} {
+		ueb := chk.UEB{Geometry: chk.Geometry{Size: test.size, SegmentSize: test.segment, K: 3, N: 10}}
+		text := ueb.Marshal()
+		share := make([]byte, 0x44, 0x44+8+len(text))
+		share[3] = 2
+		share[0x3c+7] = 0x44
+		share = append(share, 0, 0, 0, 0, 0, 0, byte(len(text)>>8), byte(len(text)))
+		share = append(share, text...)
+		hash := chk.Hash(text)
+		c, err := decode.ParseCap(fmt.Sprintf("URI:CHK:%s:%s:3:10:%d", keyText, base32Text(hash[:]), test.size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers := newGrid(1)
+		shares := map[int][]byte{0: share, 1: share, 2: share}
+		lay(servers[0], storageIndex(t, c), shares, []int{0, 1, 2}, nil)
+		f, err := newClient(t, decode.Config{Servers: asServers(servers)}).Open(t.Context(), c)
+		if (err == nil) != test.ok {
+			t.Errorf("%+v: %v", test, err)
+		}
+		if err != nil {
+			continue
+		}
+		var missing *decode.NotEnoughSharesError
+		if err := f.WriteChunk(t.Context(), 1<<20, newSink(0)); !errors.As(err, &missing) {
+			t.Errorf("%+v: %v", test, err)
+		}
+	}
+}
