@@ -51,6 +51,7 @@ func TestFrozenReads(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
+			synctest.Wait() // the hooks may change when nobody reads
 			for _, i := range frozen {
 				servers[i].onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
 			}
@@ -280,6 +281,7 @@ func TestCloseWhileFrozen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		for _, s := range servers {
 			s.onShares, s.onRead = hang, freeze
 		}
@@ -331,6 +333,7 @@ func TestCancel(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
+		synctest.Wait()
 		for _, s := range servers {
 			s.onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
 		}
@@ -342,6 +345,7 @@ func TestCancel(t *testing.T) {
 		if log.b.Len() != 0 {
 			t.Errorf("the log: %s", log.b.String())
 		}
+		synctest.Wait()
 		for _, s := range servers {
 			s.onRead = nil
 		}
