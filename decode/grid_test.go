@@ -209,18 +209,6 @@ func keep(servers []*memServer, si grid.StorageIndex, want func(num int) bool) {
 	}
 }
 
-// share returns the bytes of a share, to be changed, and the server that has it.
-func findShare(t *testing.T, servers []*memServer, si grid.StorageIndex, num int) (*memServer, []byte) {
-	t.Helper()
-	for _, s := range servers {
-		if b, ok := s.shares[si][num]; ok {
-			return s, b
-		}
-	}
-	t.Fatalf("no share %d", num)
-	return nil, nil
-}
-
 // newClient returns a Client that is closed at the end of the test.
 func newClient(t testing.TB, cfg decode.Config) *decode.Client {
 	t.Helper()

@@ -2,7 +2,6 @@ package chk_test
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -271,7 +270,7 @@ func FuzzVerifyChain(f *testing.F) {
 			return
 		}
 		if root, err := chk.VerifyChain(chain, u.N, num, u.ShareRootHash); err == nil && root != roots[num] {
-			t.Error(fmt.Sprintf("share %d: %x is proven", num, root))
+			t.Errorf("share %d: %x is proven", num, root)
 		}
 	})
 }
