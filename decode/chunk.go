@@ -68,7 +68,7 @@ func (f *File) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
 		return err
 	}
 	defer done()
-	if i < 0 || i >= (f.ueb.Segments()-1)/f.chunkSegments+1 {
+	if i < 0 || i >= f.chunks() {
 		return errNoChunk(i)
 	}
 	memory := 2 * f.chunkLen()
@@ -95,6 +95,46 @@ func (f *File) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
 	}
 	return nil
 }
+
+// HoldsChunk tells whether p is exactly the plaintext of chunk i, by its
+// encryption and the crypttext hash tree: no block is read. P is not changed. So a
+// download can be resumed into a file that somebody may have touched. Errors:
+// *NotEnoughSharesError, the context's.
+func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) {
+	ctx, done, err := f.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	if i < 0 || i >= f.chunks() {
+		return false, errNoChunk(i)
+	}
+	first := i * f.chunkSegments
+	off := first * f.ueb.SegmentSize
+	if int64(len(p)) != min(f.ChunkSize(), f.cap.size-off) {
+		return false, nil
+	}
+	memory := f.chunkLen()
+	if err := f.client.memory.Acquire(ctx, memory); err != nil {
+		return false, context.Cause(ctx)
+	}
+	defer f.client.memory.Release(memory)
+	c := f.client.chunks.Get().(*chunk)
+	defer func() {
+		c.release()
+		f.client.chunks.Put(c)
+	}()
+	c.begin(f, i)
+	copy(c.out, p)
+	cryptAt(f.key, c.out[:len(p)], off)
+	if err := c.loadLeaves(ctx); err != nil {
+		return false, f.chunkError(i, err)
+	}
+	return len(c.mismatches()) == 0, nil
+}
+
+// chunks returns the number of chunks.
+func (f *File) chunks() int64 { return (f.ueb.Segments()-1)/f.chunkSegments + 1 }
 
 // begin sizes everything for chunk i of f.
 func (c *chunk) begin(f *File, i int64) {

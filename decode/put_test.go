@@ -275,3 +275,32 @@ func TestParseServer(t *testing.T) {
 		}
 	}
 }
+
+// TestHoldsChunk compares bytes with the file without reading a block of it.
+func TestHoldsChunk(t *testing.T) {
+	servers, data := newGrid(1), plaintext(20*50_000+17)
+	c := put(t, servers, data, decode.PutOptions{SegmentSize: 50_000})
+	client := newClient(t, decode.Config{Servers: asServers(servers)})
+	f, err := client.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i := int64(0); i*f.ChunkSize() < f.Size(); i++ {
+		p := slices.Clone(data[i*f.ChunkSize() : min((i+1)*f.ChunkSize(), f.Size())])
+		before := slices.Clone(p)
+		if ok, err := f.HoldsChunk(t.Context(), i, p); !ok || err != nil || !bytes.Equal(p, before) {
+			t.Errorf("chunk %d: %v, %v", i, ok, err)
+		}
+		if ok, err := f.HoldsChunk(t.Context(), i, p[1:]); ok || err != nil {
+			t.Errorf("chunk %d, one byte short: %v, %v", i, ok, err)
+		}
+		p[len(p)-1] ^= 1
+		if ok, err := f.HoldsChunk(t.Context(), i, p); ok || err != nil {
+			t.Errorf("chunk %d, changed: %v, %v", i, ok, err)
+		}
+	}
+	if _, err := f.HoldsChunk(t.Context(), 99, nil); err == nil {
+		t.Error("there is a chunk 99")
+	}
+}
