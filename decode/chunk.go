@@ -68,22 +68,11 @@ func (f *File) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
 		return err
 	}
 	defer done()
-	if i < 0 || i >= f.chunks() {
-		return errNoChunk(i)
+	c, release, err := f.takeChunk(ctx, i)
+	if err != nil {
+		return err
 	}
-	memory := 2 * f.chunkLen()
-	if err := f.client.memory.Acquire(ctx, memory); err != nil {
-		return context.Cause(ctx)
-	}
-	f.client.in.Add(memory)
-	c := f.client.chunks.Get().(*chunk)
-	defer func() {
-		c.release()
-		f.client.chunks.Put(c)
-		f.client.in.Add(-memory)
-		f.client.memory.Release(memory)
-	}()
-	c.begin(f, i)
+	defer release()
 	if err := c.decode(ctx); err != nil {
 		return f.chunkError(i, err)
 	}
@@ -106,25 +95,15 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 		return false, err
 	}
 	defer done()
-	if i < 0 || i >= f.chunks() {
-		return false, errNoChunk(i)
+	c, release, err := f.takeChunk(ctx, i)
+	if err != nil {
+		return false, err
 	}
-	first := i * f.chunkSegments
-	off := first * f.ueb.SegmentSize
-	if int64(len(p)) != min(f.ChunkSize(), f.cap.size-off) {
+	defer release()
+	off := c.first * f.ueb.SegmentSize
+	if int64(len(p)) != min(int64(len(c.out)), f.cap.size-off) {
 		return false, nil
 	}
-	memory := f.chunkLen()
-	if err := f.client.memory.Acquire(ctx, memory); err != nil {
-		return false, context.Cause(ctx)
-	}
-	defer f.client.memory.Release(memory)
-	c := f.client.chunks.Get().(*chunk)
-	defer func() {
-		c.release()
-		f.client.chunks.Put(c)
-	}()
-	c.begin(f, i)
 	copy(c.out, p)
 	cryptAt(f.key, c.out[:len(p)], off)
 	if err := c.loadLeaves(ctx); err != nil {
@@ -133,8 +112,25 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 	return len(c.mismatches()) == 0, nil
 }
 
-// chunks returns the number of chunks.
-func (f *File) chunks() int64 { return (f.ueb.Segments()-1)/f.chunkSegments + 1 }
+// takeChunk waits for memory and begins chunk i; release gives both back.
+func (f *File) takeChunk(ctx context.Context, i int64) (_ *chunk, release func(), _ error) {
+	if chunks := (f.ueb.Segments()-1)/f.chunkSegments + 1; i < 0 || i >= chunks {
+		return nil, nil, errNoChunk(i)
+	}
+	memory := 2 * f.chunkLen()
+	if err := f.client.memory.Acquire(ctx, memory); err != nil {
+		return nil, nil, context.Cause(ctx)
+	}
+	f.client.in.Add(memory)
+	c := f.client.chunks.Get().(*chunk)
+	c.begin(f, i)
+	return c, func() {
+		c.release()
+		f.client.chunks.Put(c)
+		f.client.in.Add(-memory)
+		f.client.memory.Release(memory)
+	}, nil
+}
 
 // begin sizes everything for chunk i of f.
 func (c *chunk) begin(f *File, i int64) {

@@ -49,8 +49,9 @@ type Client struct {
 	closed bool
 	files  map[*File]struct{}
 
-	corruptShares, serverErrors      atomic.Int64
-	metadataHits, metadataMisses, in atomic.Int64
+	corruptShares, serverErrors  atomic.Int64
+	metadataHits, metadataMisses atomic.Int64
+	in                           atomic.Int64 // bytes of memory taken
 }
 
 // New returns a Client of the configured servers.

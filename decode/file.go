@@ -248,7 +248,7 @@ func (f *File) candidates() []*share {
 	return f.order
 }
 
-// notEnough says why there are no k shares. Without tells which shares cannot be used.
+// notEnough says why there are no k shares; unusable tells which ones cannot be used.
 func (f *File) notEnough(unusable func(*share) bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
