@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"strings"
+	"testing"
+)
+
+// arrows says which packages of ours each package may import. A pattern ending in /*
+// stands for everything below. ARCHITECTURE.md argues for each.
+var arrows = map[string][]string{
+	"spillway/cmd/spillway":    {"spillway/server", "spillway/spool", "spillway/decode", "spillway/decode/grid"},
+	"spillway/server":          {"spillway/decode", "spillway/spool"},
+	"spillway/spool":           {},
+	"spillway/decode":          {"spillway/decode/*"},
+	"spillway/decode/zfec":     {},
+	"spillway/decode/hashtree": {},
+	"spillway/decode/chk":      {"spillway/decode/zfec", "spillway/decode/hashtree"},
+	"spillway/decode/grid":     {},
+	"spillway/decode/grid/*":   {"spillway/decode/grid"},
+	"spillway/scripts/*":       {"spillway/decode", "spillway/decode/*", "spillway/spool", "spillway/server", "spillway/scripts/*"},
+}
+
+func TestArrows(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "spillway/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var pkg struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		allowed, known := allowedFor(pkg.ImportPath)
+		if !known {
+			t.Errorf("no rule says what %s may import", pkg.ImportPath)
+		}
+		for _, imported := range pkg.Imports {
+			if strings.HasPrefix(imported, "spillway/") && !matches(allowed, imported) {
+				t.Errorf("%s imports %s, which the design does not allow", pkg.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// allowedFor returns the rule of the package, else that of the tree it is in.
+func allowedFor(pkg string) ([]string, bool) {
+	if allowed, ok := arrows[pkg]; ok {
+		return allowed, true
+	}
+	for dir := path.Dir(pkg); dir != "."; dir = path.Dir(dir) {
+		if allowed, ok := arrows[dir+"/*"]; ok {
+			return allowed, true
+		}
+	}
+	return nil, false
+}
+
+func matches(patterns []string, pkg string) bool {
+	for _, p := range patterns {
+		if tree, ok := strings.CutSuffix(p, "*"); p == pkg || ok && strings.HasPrefix(pkg, tree) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	"spillway/decode"
+)
+
+type getCmd struct {
+	gridFlags
+	Output string `short:"o" placeholder:"FILE" type:"path" env:"-" help:"File to write; what is right in it already is kept. Without one the bytes go to standard output."`
+	Cap    capArg `arg:"" help:"The file's cap, or - to read it from standard input."`
+}
+
+func (c *getCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
+	cap, err := c.Cap.parse(std)
+	if err != nil {
+		return err
+	}
+	if f, ok := std.out.(*os.File); ok && c.Output == "" && term.IsTerminal(int(f.Fd())) {
+		return usagef("standard output is a terminal: name a file with -o, or pipe the bytes somewhere")
+	}
+	bar := newProgress(std.err, "downloading", cap.Size())
+	defer bar.finish()
+	if data, ok := cap.Literal(); ok {
+		return c.write(literalFile(data), std, func(d *download) error { return d.run(ctx, bar) })
+	}
+	client, err := c.client(log)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	file, err := client.Open(ctx, cap)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return c.write(file, std, func(d *download) error { return d.run(ctx, bar) })
+}
+
+// write opens the output and runs the download into it.
+func (c *getCmd) write(src source, std streams, run func(*download) error) error {
+	if c.Output == "" {
+		return run(&download{src: src, to: &inOrder{w: std.out}, workers: 1})
+	}
+	out, err := os.OpenFile(c.Output, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	info, err := out.Stat()
+	if err == nil {
+		if d := (&download{src: src, to: out, workers: runtime.GOMAXPROCS(0)}); info.Mode().IsRegular() {
+			d.partial, d.had = out, info.Size()
+			err = run(d)
+		} else {
+			d.to, d.workers = &inOrder{w: out}, 1 // a pipe or a device
+			err = run(d)
+		}
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
+		return fmt.Errorf("downloading into %s: %w", c.Output, err)
+	}
+	return nil
+}
+
+// source is a file that can be downloaded: *decode.File, or a LIT cap's.
+type source interface {
+	Size() int64
+	ChunkSize() int64
+	WriteChunk(ctx context.Context, i int64, w io.WriterAt) error
+	HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error)
+}
+
+var _ source = (*decode.File)(nil)
+
+// download is one run of get.
+type download struct {
+	src     source
+	to      io.WriterAt
+	workers int // 1 keeps the chunks in order
+
+	// For a regular file: where to look for what an earlier run left, and its length in bytes.
+	partial io.ReaderAt
+	had     int64
+
+	done atomic.Int64 // bytes
+}
+
+// run fetches every chunk that is not there. The last chunk is fetched when all
+// others are there, so that a file of the full length is a complete one.
+func (d *download) run(ctx context.Context, bar progress) error {
+	size, chunkSize := d.src.Size(), d.src.ChunkSize()
+	if size == 0 {
+		return nil
+	}
+	last := (size - 1) / chunkSize
+	right, err := d.verifyPartial(ctx, bar)
+	if err != nil {
+		return err
+	}
+	fetch := func(ctx context.Context, i int64) error {
+		if right[i] {
+			return nil
+		}
+		if err := d.src.WriteChunk(ctx, i, d.to); err != nil {
+			return err
+		}
+		bar.set(d.done.Add(min(chunkSize, size-i*chunkSize)))
+		return nil
+	}
+	var next atomic.Int64
+	g, gctx := errgroup.WithContext(ctx)
+	for range d.workers {
+		g.Go(func() error {
+			for {
+				i := next.Add(1) - 1
+				if i >= last {
+					return nil
+				}
+				if err := fetch(gctx, i); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return fetch(ctx, last)
+}
+
+// errForeign: what stands in the output file is not from this download.
+var errForeign = errors.New("the file exists, and what is in it is not from this download; remove it or name another")
+
+// verifyPartial tells which chunks the output file holds already. A file that is
+// no part of the download is left alone.
+func (d *download) verifyPartial(ctx context.Context, bar progress) (right map[int64]bool, err error) {
+	right = map[int64]bool{}
+	if d.had == 0 {
+		return right, nil
+	}
+	size, chunkSize := d.src.Size(), d.src.ChunkSize()
+	if d.had > size {
+		return nil, errForeign
+	}
+	buf := make([]byte, min(chunkSize, size))
+	for off := int64(0); off < d.had; off += chunkSize {
+		i, want := off/chunkSize, min(chunkSize, size-off)
+		n, err := d.partial.ReadAt(buf[:min(want, d.had-off)], off)
+		if err != nil && err != io.EOF {
+			return nil, fmt.Errorf("reading what is there already: %w", err)
+		}
+		if int64(n) == want {
+			if right[i], err = d.src.HoldsChunk(ctx, i, buf[:n]); err != nil {
+				return nil, err
+			}
+			if right[i] {
+				bar.set(d.done.Add(want))
+			}
+		} else if i == 0 {
+			// Too short to hold a chunk: it must be the beginning of the first one.
+			first := &memory{b: make([]byte, want)}
+			if err := d.src.WriteChunk(ctx, 0, first); err != nil {
+				return nil, err
+			}
+			if !bytes.HasPrefix(first.b, buf[:n]) {
+				return nil, errForeign
+			}
+			return right, nil
+		}
+	}
+	for _, ok := range right {
+		if ok {
+			return right, nil
+		}
+	}
+	return nil, errForeign
+}
+
+// memory is an io.WriterAt over a slice that is long enough.
+type memory struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (m *memory) WriteAt(p []byte, off int64) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return copy(m.b[off:], p), nil
+}
+
+// inOrder turns writes that follow each other into a stream.
+type inOrder struct {
+	w   io.Writer
+	off int64
+}
+
+func (o *inOrder) WriteAt(p []byte, off int64) (int, error) {
+	if off != o.off {
+		return 0, fmt.Errorf("internal error: a write at %d follows %d: %w", off, o.off, fs.ErrInvalid)
+	}
+	n, err := o.w.Write(p)
+	o.off += int64(n)
+	return n, err
+}
+
+// literalFile is the file of a LIT cap, in one chunk.
+type literalFile []byte
+
+func (l literalFile) Size() int64      { return int64(len(l)) }
+func (l literalFile) ChunkSize() int64 { return max(1, int64(len(l))) }
+func (l literalFile) WriteChunk(_ context.Context, _ int64, w io.WriterAt) error {
+	_, err := w.WriteAt(l, 0)
+	return err
+}
+func (l literalFile) HoldsChunk(_ context.Context, _ int64, p []byte) (bool, error) {
+	return bytes.Equal(l, p), nil
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"spillway/decode"
+	"spillway/server"
+	"spillway/spool"
+)
+
+// drainTime is how long downloads may go on after the first signal to stop.
+// Clients resume at the next start, so it need only cover short answers.
+const drainTime = 5 * time.Second
+
+type serveCmd struct {
+	gridFlags
+	Listen         string        `default:"127.0.0.1:8080" help:"Address for downloads."`
+	AdminListen    string        `default:"127.0.0.1:8081" help:"Address for the administrator and for metrics."`
+	AdminTokenFile string        `placeholder:"FILE" type:"path" help:"File with the administrator's bearer token. Without one the admin address must be a loopback one."`
+	SpoolDir       string        `default:"/var/tmp" type:"path" help:"Directory, on a disk, for the anonymous spool files."`
+	SpoolSize      size          `default:"10GiB" help:"Disk space for all spooled files."`
+	Retention      time.Duration `default:"2h" help:"How long a file is kept after its last reader has left."`
+	AllowTmpfs     bool          `help:"Accept a spool directory that lies in memory."`
+}
+
+func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) error {
+	token, err := readToken(c.AdminTokenFile)
+	if err != nil {
+		return err
+	}
+	if token == "" && !isLoopback(c.AdminListen) {
+		return usagef("--admin-listen %s is reachable from other machines: set --admin-token-file, or listen on 127.0.0.1", c.AdminListen)
+	}
+	public, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listening for downloads: %w", err)
+	}
+	defer public.Close()
+	admin, err := net.Listen("tcp", c.AdminListen)
+	if err != nil {
+		return fmt.Errorf("listening for the administrator: %w", err)
+	}
+	defer admin.Close()
+	client, err := c.client(log)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	g := gateway{
+		client: client,
+		public: public,
+		admin:  admin,
+		token:  token,
+		spool: spool.Config{
+			Dir:        c.SpoolDir,
+			AllowTmpfs: c.AllowTmpfs,
+			Budget:     int64(c.SpoolSize),
+			Retention:  c.Retention,
+			Log:        log,
+		},
+	}
+	return g.serve(ctx, log)
+}
+
+// readToken returns the administrator's token, or "" when there is no file.
+func readToken(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading the administrator's token: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" {
+		return "", fmt.Errorf("the administrator's token file %s is empty: write a long random word into it", file)
+	}
+	return token, nil
+}
+
+// isLoopback tells whether only this machine can connect to the address.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// gateway is a running Spillway: the grid on one side, two listeners on the other,
+// the spool in between.
+type gateway struct {
+	client        *decode.Client
+	public, admin net.Listener
+	token         string
+	spool         spool.Config
+	ready         func() // called when requests are answered; may be nil
+}
+
+// serve answers requests until the context ends, then lets short answers finish,
+// cuts the rest and returns when all is given back.
+func (g *gateway) serve(ctx context.Context, log *slog.Logger) error {
+	sp, err := spool.Open(g.spool)
+	if errors.Is(err, spool.ErrInMemory) {
+		return usagef("%w; choose another --spool-dir, or --allow-tmpfs", err)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return usagef("--spool-dir: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer sp.Close()
+	handlers := server.New(server.Config{
+		Spool:      sp,
+		Client:     g.client,
+		Log:        log,
+		AdminToken: g.token,
+		Version:    versionText(),
+	})
+	servers := []*http.Server{
+		handlers.HTTPServer(handlers.Public()),
+		handlers.HTTPServer(handlers.Admin()),
+	}
+	failed := make(chan error, len(servers))
+	for i, l := range []net.Listener{g.public, g.admin} {
+		go func() { failed <- servers[i].Serve(l) }()
+	}
+	log.Info("serving", "downloads", g.public.Addr().String(), "admin", g.admin.Addr().String(),
+		"spool_dir", g.spool.Dir, "spool_size", g.spool.Budget, "version", versionText())
+	if g.ready != nil {
+		g.ready()
+	}
+	running := len(servers)
+	select {
+	case <-ctx.Done():
+		log.Info("stopping", "drain", drainTime)
+	case err = <-failed:
+		running--
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if errors.Is(handlers.Shutdown(drain, servers...), context.DeadlineExceeded) {
+		log.Info("cut the downloads that were running; clients can resume them")
+	}
+	for range running {
+		if e := <-failed; err == nil && !errors.Is(e, http.ErrServerClosed) {
+			err = e
+		}
+	}
+	return err
+}
