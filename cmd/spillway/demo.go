@@ -95,7 +95,7 @@ func (c *demoCmd) Run(ctx context.Context, std streams, log *slog.Logger) (err e
 		public: public,
 		admin:  admin,
 		token:  token,
-		spool:  spool.Config{Dir: temp, AllowTmpfs: true, Log: log},
+		spool:  spool.Config{Dir: temp, AllowTmpfs: true, Budget: 1 << 30, Log: log},
 		ready: func() {
 			link := fmt.Sprintf("http://%s/file/%s/@@named=/sample.bin", public.Addr(), url.PathEscape(cap.Reveal()))
 			fmt.Fprintf(std.out, `

@@ -252,7 +252,7 @@ func Await(tb testing.TB, what string, condition func() bool) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeoutCause(tb.Context(), patience, errors.New("no "+what))
 	defer cancel()
-	again := time.NewTicker(20 * time.Millisecond)
+	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for !condition() {
 		select {
