@@ -10,15 +10,15 @@ import (
 )
 
 // content is the bytes of one file as one request reads them. One goroutine
-// uses it; only the function given to OnCut may run beside it. *spool.Reader
-// documents the methods.
+// uses it; only the function given to OnCut may run beside it. *spool.Reader is
+// one, and documents the methods.
 type content interface {
 	Want(extents ...spool.Extent)
 	Wait(ctx context.Context, off int64) (int64, error)
 	OnCut(f func())
-	// Bytes returns what the bytes that Wait reported can be read from, at an
-	// offset that nobody else moves. If that is an *os.File, the kernel sends it.
-	Bytes() (io.ReadSeeker, error)
+	// File returns what the bytes that Wait last reported can be read from. If that
+	// is an *os.File, the kernel may send it without copying.
+	File() (io.ReadSeeker, error)
 	Close() error
 }
 
@@ -33,27 +33,16 @@ func (s *Server) acquire(cap decode.Cap) (content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return spooled{r}, nil
-}
-
-// spooled is a file of the grid.
-type spooled struct{ *spool.Reader }
-
-func (c spooled) Bytes() (io.ReadSeeker, error) {
-	f, err := c.File()
-	if err != nil {
-		return nil, err // not f: a nil *os.File is no nil io.ReadSeeker
-	}
-	return f, nil
+	return r, nil
 }
 
 // literal is a file that its cap holds: it is there at once, and never spooled.
 type literal struct{ data *bytes.Reader }
 
-func (literal) Want(...spool.Extent)            {}
-func (literal) OnCut(func())                    {}
-func (literal) Close() error                    { return nil }
-func (l literal) Bytes() (io.ReadSeeker, error) { return l.data, nil }
+func (literal) Want(...spool.Extent)           {}
+func (literal) OnCut(func())                   {}
+func (literal) Close() error                   { return nil }
+func (l literal) File() (io.ReadSeeker, error) { return l.data, nil }
 
 func (l literal) Wait(_ context.Context, off int64) (int64, error) {
 	if off < 0 || off >= l.data.Size() {

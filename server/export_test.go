@@ -62,10 +62,10 @@ type there struct {
 	size int64
 }
 
-func (there) Want(...spool.Extent)            {}
-func (there) OnCut(func())                    {}
-func (there) Close() error                    { return nil }
-func (c there) Bytes() (io.ReadSeeker, error) { return c.data, nil }
+func (there) Want(...spool.Extent)           {}
+func (there) OnCut(func())                   {}
+func (there) Close() error                   { return nil }
+func (c there) File() (io.ReadSeeker, error) { return c.data, nil }
 func (c there) Wait(_ context.Context, off int64) (int64, error) {
 	return c.size - off, nil
 }

@@ -44,7 +44,7 @@ type transfer struct {
 
 // sendExtent sends the bytes of e as they become available.
 func (t *transfer) sendExtent(ctx context.Context, e spool.Extent) error {
-	src, err := t.content.Bytes()
+	src, err := t.content.File()
 	if err != nil {
 		return err
 	}
@@ -107,8 +107,9 @@ func (t *transfer) sendPiece(src io.ReadSeeker, off, n int64) (int64, error) {
 	return moved, nil
 }
 
-// copyTo hands the reader to the ResponseWriter whole: net/http recognizes the
-// file in it and lets the kernel do the copying.
+// copyTo hands the reader to the ResponseWriter whole: net/http recognizes a
+// file in it and lets the kernel send that. What is no file, as in a private
+// window, is copied.
 func copyTo(w http.ResponseWriter, r *io.LimitedReader) (int64, error) {
 	if rf, ok := w.(io.ReaderFrom); ok {
 		return rf.ReadFrom(r)
