@@ -122,14 +122,42 @@ func (f *File) takeChunk(ctx context.Context, i int64) (_ *chunk, release func()
 		return nil, nil, context.Cause(ctx)
 	}
 	f.client.in.Add(memory)
-	c := f.client.chunks.Get().(*chunk)
+	c := f.client.spareChunk()
 	c.begin(f, i)
 	return c, func() {
 		c.release()
-		f.client.chunks.Put(c)
 		f.client.in.Add(-memory)
+		f.client.keepChunk(c)
 		f.client.memory.Release(memory)
 	}, nil
+}
+
+// spareChunk returns a chunk that was kept, or a new one. A sync.Pool would drop
+// buffers at every collection and have them made again beside the old ones,
+// which shows in what a long decode takes.
+func (c *Client) spareChunk() *chunk {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := len(c.spare) - 1
+	if last < 0 {
+		return newChunk()
+	}
+	ch := c.spare[last]
+	c.spare = c.spare[:last]
+	return ch
+}
+
+// keepChunk keeps ch for the next one who needs memory, within the limit.
+func (c *Client) keepChunk(ch *chunk) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kept := c.in.Load() + 2*int64(cap(ch.out))
+	for _, s := range c.spare {
+		kept += 2 * int64(cap(s.out))
+	}
+	if len(c.files) > 0 && kept <= c.limit {
+		c.spare = append(c.spare, ch)
+	}
 }
 
 // begin sizes everything for chunk i of f.

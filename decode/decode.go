@@ -39,7 +39,6 @@ type Client struct {
 	patience time.Duration
 	timeout  time.Duration
 	log      *slog.Logger
-	chunks   sync.Pool // of *chunk
 
 	ctx    context.Context // ends with Close, its cause ErrClosed
 	cancel context.CancelCauseFunc
@@ -48,6 +47,7 @@ type Client struct {
 	mu     sync.Mutex
 	closed bool
 	files  map[*File]struct{}
+	spare  []*chunk // to be used again, while files are open
 
 	corruptShares, serverErrors  atomic.Int64
 	metadataHits, metadataMisses atomic.Int64
@@ -71,7 +71,6 @@ func New(cfg Config) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.memory = semaphore.NewWeighted(c.limit)
-	c.chunks.New = func() any { return newChunk() }
 	var err error
 	if c.metadata, err = newMetadataCache(orDefault(cfg.MetadataBytes, 4<<20)); err != nil {
 		return nil, err

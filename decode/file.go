@@ -203,6 +203,9 @@ func (f *File) Close() error {
 	}
 	f.client.mu.Lock()
 	delete(f.client.files, f)
+	if len(f.client.files) == 0 {
+		f.client.spare = nil
+	}
 	f.client.mu.Unlock()
 	f.client.work.Done()
 	return err

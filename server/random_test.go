@@ -56,7 +56,10 @@ func TestRandomClients(t *testing.T) {
 	if counts["whole"] == 0 {
 		t.Error("no answer was whole")
 	}
-	g.spool.PurgeAll(false)
+	g.public.Close() // waits for the handlers whose clients have left
+	if err := g.spool.Close(); err != nil {
+		t.Error(err)
+	}
 	if s := g.spool.Snapshot(); len(s.Entries) != 0 || s.ReservedBytes != 0 || s.SpooledBytes != 0 {
 		t.Errorf("left behind: %+v", s)
 	}

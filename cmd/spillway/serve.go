@@ -23,7 +23,7 @@ import (
 const drainTime = 5 * time.Second
 
 // gcPercent is how much garbage, in percent of what lives, is let lie.
-const gcPercent = 20
+const gcPercent = 10
 
 type serveCmd struct {
 	gridFlags
