@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -131,14 +132,27 @@ func Start(tb testing.TB, storage []string, options ...string) *Gateway {
 	cmd.Stdout, cmd.Stderr = g.log, g.log
 	// However the test process dies, the gateway dies with it.
 	cmd.SysProcAttr = diesWithParent()
-	if err := cmd.Start(); err != nil {
+	started, exited := make(chan error), make(chan error, 1)
+	go func() {
+		// The parent, as Linux sees it, is the thread, so one is kept for as long.
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			exited <- cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		tb.Fatal(err)
 	}
 	g.PID = cmd.Process.Pid
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
 	tb.Cleanup(func() {
-		stop(tb, cmd.Process, exited)
+		select {
+		case err := <-exited:
+			tb.Errorf("spillway serve ended before the test did: %v", err)
+		default:
+			stop(tb, cmd.Process, exited)
+		}
 		if tb.Failed() {
 			tb.Logf("log of spillway serve:\n%s", g.log)
 		}
@@ -148,8 +162,8 @@ func Start(tb testing.TB, storage []string, options ...string) *Gateway {
 		Await(tb, "an answer from spillway serve", func() bool {
 			select {
 			case err := <-exited:
-				exited <- err
-				tb.Fatalf("spillway serve ended: %v\n%s", err, g.log)
+				exited <- err // for Cleanup, which shows the log
+				tb.FailNow()
 			default:
 			}
 			resp, err := http.Get(base + "/healthz")
