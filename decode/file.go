@@ -253,6 +253,9 @@ func (f *File) candidates() []*share {
 
 // notEnough says why there are no k shares; unusable tells which ones cannot be used.
 func (f *File) notEnough(unusable func(*share) bool) error {
+	if f.ctx.Err() != nil {
+		return ErrClosed // the shares were not missing: their reading was cancelled
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	e := &NotEnoughSharesError{Needed: f.cap.k, Total: f.cap.n, Failed: slices.Clone(f.failed)}
