@@ -1,6 +1,7 @@
 package hashtree_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
@@ -44,6 +45,22 @@ func TestHasher(t *testing.T) {
 		if hasher.Sum() != want || hasher.Of([]byte("abc")) != want {
 			t.Error("a Hasher is not reset")
 		}
+	}
+}
+
+func TestOfEach(t *testing.T) {
+	hasher := hashtree.NewHasher(hashtree.SegmentTag)
+	hasher.Write([]byte("a"))
+	data := [][]byte{[]byte("abc"), nil, bytes.Repeat([]byte("x"), 1000)}
+	hashes := make([]hashtree.Hash, len(data))
+	hasher.OfEach(hashes, data)
+	for i, d := range data {
+		if hashes[i] != hashtree.Tagged(hashtree.SegmentTag, d) {
+			t.Errorf("the hash of %d bytes is wrong", len(d))
+		}
+	}
+	if hasher.Sum() != hashtree.Tagged(hashtree.SegmentTag, []byte("a")) {
+		t.Error("what was written is lost")
 	}
 }
 

@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package lanes
+
+func sum(digests [][Size]byte, prefix []byte, messages [][]byte) {
+	sumInTurn(digests, prefix, messages)
+}
