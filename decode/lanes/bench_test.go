@@ -14,7 +14,7 @@ import (
 func BenchmarkSum(b *testing.B) {
 	plans := lanes.Plans()
 	for _, size := range []int{32, 128 << 10, 1 << 20} {
-		for _, n := range []int{1, 2, 3, 4, 5, 6, 7, 8} {
+		for _, n := range []int{1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 16} {
 			for _, name := range slices.Sorted(maps.Keys(plans)) {
 				b.Run(fmt.Sprintf("%dx%d/%s", n, size, name), func(b *testing.B) {
 					sum := plans[name]

@@ -16,7 +16,7 @@ func Plans() map[string]func(digests [][Size]byte, prefix []byte, messages [][]b
 	plans := map[string]func([][Size]byte, []byte, [][]byte){"crypto": sumInTurn, "best": sum}
 	add := func(name string, p plan) {
 		for _, k := range p[1:] {
-			if (k == sha1 || k == sha2) && !hasSHA || k == avx512 && !hasAVX512 {
+			if (k == shaX1 || k == shaX2) && !hasSHA || (k == avx512X8 || k == avx512X16) && !hasAVX512 {
 				return
 			}
 		}
@@ -24,11 +24,11 @@ func Plans() map[string]func(digests [][Size]byte, prefix []byte, messages [][]b
 			sumSideBySide(&p, digests, prefix, messages)
 		}
 	}
-	for name, k := range map[string]kernel{"sha1": sha1, "sha2": sha2, "avx512": avx512} {
+	for name, k := range map[string]kernel{"SHAx1": shaX1, "SHAx2": shaX2, "AVX512x8": avx512X8, "AVX512x16": avx512X16} {
 		add(name, plan(slices.Repeat([]kernel{k}, Width+1)))
 	}
-	add("Intel", planFor(true, true, true))
-	add("SHA", planFor(true, false, false))
-	add("AVX512", planFor(false, true, true))
+	add("all", planFor(true, true, true))
+	add("no AVX512", planFor(true, false, true))
+	add("no SHA", planFor(false, true, true))
 	return plans
 }

@@ -4,17 +4,26 @@
 
 package lanes
 
-// compressSHA1 compresses n >= 1 blocks into each of the first 1 states. It needs SHA, SSE4.1 and AVX.
+// compressSHAx1 compresses n >= 1 blocks into each of the first 1 states.
+// It needs SHA, SSE4.1 and AVX.
 //
 //go:noescape
-func compressSHA1(states *[8]*[8]uint32, blocks *[8]*byte, n int)
+func compressSHAx1(states *[16]*[8]uint32, blocks *[16]*byte, n int)
 
-// compressSHA2 compresses n >= 1 blocks into each of the first 2 states. It needs SHA, SSE4.1 and AVX.
+// compressSHAx2 compresses n >= 1 blocks into each of the first 2 states.
+// It needs SHA, SSE4.1 and AVX.
 //
 //go:noescape
-func compressSHA2(states *[8]*[8]uint32, blocks *[8]*byte, n int)
+func compressSHAx2(states *[16]*[8]uint32, blocks *[16]*byte, n int)
 
-// compressAVX512 compresses n >= 1 blocks into each of the states. It needs AVX512F, AVX512BW and AVX512VL.
+// compressAVX512x8 compresses n >= 1 blocks into each of the first 8 states.
+// It needs AVX512F, AVX512BW and AVX512VL.
 //
 //go:noescape
-func compressAVX512(states *[8]*[8]uint32, blocks *[8]*byte, n int)
+func compressAVX512x8(states *[16]*[8]uint32, blocks *[16]*byte, n int)
+
+// compressAVX512x16 compresses n >= 1 blocks into each of the first 16 states.
+// It needs AVX512F, AVX512BW and AVX512VL.
+//
+//go:noescape
+func compressAVX512x16(states *[16]*[8]uint32, blocks *[16]*byte, n int)

@@ -102,11 +102,43 @@ DATA swap<>+28(SB)/1, $0x0f
 DATA swap<>+29(SB)/1, $0x0e
 DATA swap<>+30(SB)/1, $0x0d
 DATA swap<>+31(SB)/1, $0x0c
-GLOBL swap<>(SB), RODATA|NOPTR, $32
+DATA swap<>+32(SB)/1, $0x03
+DATA swap<>+33(SB)/1, $0x02
+DATA swap<>+34(SB)/1, $0x01
+DATA swap<>+35(SB)/1, $0x00
+DATA swap<>+36(SB)/1, $0x07
+DATA swap<>+37(SB)/1, $0x06
+DATA swap<>+38(SB)/1, $0x05
+DATA swap<>+39(SB)/1, $0x04
+DATA swap<>+40(SB)/1, $0x0b
+DATA swap<>+41(SB)/1, $0x0a
+DATA swap<>+42(SB)/1, $0x09
+DATA swap<>+43(SB)/1, $0x08
+DATA swap<>+44(SB)/1, $0x0f
+DATA swap<>+45(SB)/1, $0x0e
+DATA swap<>+46(SB)/1, $0x0d
+DATA swap<>+47(SB)/1, $0x0c
+DATA swap<>+48(SB)/1, $0x03
+DATA swap<>+49(SB)/1, $0x02
+DATA swap<>+50(SB)/1, $0x01
+DATA swap<>+51(SB)/1, $0x00
+DATA swap<>+52(SB)/1, $0x07
+DATA swap<>+53(SB)/1, $0x06
+DATA swap<>+54(SB)/1, $0x05
+DATA swap<>+55(SB)/1, $0x04
+DATA swap<>+56(SB)/1, $0x0b
+DATA swap<>+57(SB)/1, $0x0a
+DATA swap<>+58(SB)/1, $0x09
+DATA swap<>+59(SB)/1, $0x08
+DATA swap<>+60(SB)/1, $0x0f
+DATA swap<>+61(SB)/1, $0x0e
+DATA swap<>+62(SB)/1, $0x0d
+DATA swap<>+63(SB)/1, $0x0c
+GLOBL swap<>(SB), RODATA|NOPTR, $64
 
-// func compressSHA1(states *[8]*[8]uint32, blocks *[8]*byte, n int)
+// func compressSHAx1(states *[16]*[8]uint32, blocks *[16]*byte, n int)
 // Requires: AVX, SHA
-TEXT ·compressSHA1(SB), NOSPLIT, $32-24
+TEXT ·compressSHAx1(SB), NOSPLIT, $32-24
 	MOVQ     states+0(FP), AX
 	MOVQ     blocks+8(FP), CX
 	MOVQ     n+16(FP), DX
@@ -256,9 +288,9 @@ block:
 	VMOVDQU     X0, 16(AX)
 	RET
 
-// func compressSHA2(states *[8]*[8]uint32, blocks *[8]*byte, n int)
+// func compressSHAx2(states *[16]*[8]uint32, blocks *[16]*byte, n int)
 // Requires: AVX, SHA
-TEXT ·compressSHA2(SB), NOSPLIT, $64-24
+TEXT ·compressSHAx2(SB), NOSPLIT, $64-24
 	MOVQ     states+0(FP), AX
 	MOVQ     blocks+8(FP), CX
 	MOVQ     n+16(FP), DX
@@ -546,1961 +578,4098 @@ block:
 	VMOVDQU     X0, 16(AX)
 	RET
 
-// func compressAVX512(states *[8]*[8]uint32, blocks *[8]*byte, n int)
+// func compressAVX512x8(states *[16]*[8]uint32, blocks *[16]*byte, n int)
 // Requires: AVX, AVX2, AVX512F, AVX512VL
-TEXT ·compressAVX512(SB), NOSPLIT, $256-24
-	MOVQ         states+0(FP), AX
-	MOVQ         blocks+8(FP), CX
-	MOVQ         n+16(FP), DX
-	MOVQ         (AX), BX
-	VMOVDQU32    (BX), X0
-	MOVQ         32(AX), BX
-	VINSERTI32X4 $0x01, (BX), Y0, Y2
-	MOVQ         8(AX), BX
-	VMOVDQU32    (BX), X0
-	MOVQ         40(AX), BX
-	VINSERTI32X4 $0x01, (BX), Y0, Y3
-	MOVQ         16(AX), BX
-	VMOVDQU32    (BX), X0
-	MOVQ         48(AX), BX
-	VINSERTI32X4 $0x01, (BX), Y0, Y0
-	MOVQ         24(AX), BX
-	VMOVDQU32    (BX), X1
-	MOVQ         56(AX), BX
-	VINSERTI32X4 $0x01, (BX), Y1, Y6
-	VPUNPCKLDQ   Y3, Y2, Y1
-	VPUNPCKHDQ   Y3, Y2, Y3
-	VPUNPCKLDQ   Y6, Y0, Y2
-	VPUNPCKHDQ   Y6, Y0, Y6
-	VPUNPCKLQDQ  Y2, Y1, Y0
-	VPUNPCKHQDQ  Y2, Y1, Y1
-	VPUNPCKLQDQ  Y6, Y3, Y2
-	VPUNPCKHQDQ  Y6, Y3, Y3
-	MOVQ         (AX), BX
-	VMOVDQU32    16(BX), X4
-	MOVQ         32(AX), BX
-	VINSERTI32X4 $0x01, 16(BX), Y4, Y6
-	MOVQ         8(AX), BX
-	VMOVDQU32    16(BX), X4
-	MOVQ         40(AX), BX
-	VINSERTI32X4 $0x01, 16(BX), Y4, Y7
-	MOVQ         16(AX), BX
-	VMOVDQU32    16(BX), X4
-	MOVQ         48(AX), BX
-	VINSERTI32X4 $0x01, 16(BX), Y4, Y4
-	MOVQ         24(AX), BX
-	VMOVDQU32    16(BX), X5
-	MOVQ         56(AX), BX
-	VINSERTI32X4 $0x01, 16(BX), Y5, Y8
-	VPUNPCKLDQ   Y7, Y6, Y5
-	VPUNPCKHDQ   Y7, Y6, Y7
-	VPUNPCKLDQ   Y8, Y4, Y6
-	VPUNPCKHDQ   Y8, Y4, Y8
-	VPUNPCKLQDQ  Y6, Y5, Y4
-	VPUNPCKHQDQ  Y6, Y5, Y5
-	VPUNPCKLQDQ  Y8, Y7, Y6
-	VPUNPCKHQDQ  Y8, Y7, Y7
-	MOVQ         (CX), BX
-	MOVQ         8(CX), SI
-	MOVQ         16(CX), DI
-	MOVQ         24(CX), R8
-	MOVQ         32(CX), R9
-	MOVQ         40(CX), R10
-	MOVQ         48(CX), R11
-	MOVQ         56(CX), CX
-	XORQ         R12, R12
+TEXT ·compressAVX512x8(SB), NOSPLIT, $256-24
+	MOVQ            states+0(FP), AX
+	MOVQ            blocks+8(FP), CX
+	MOVQ            n+16(FP), DX
+	LEAQ            constants<>+0(SB), BX
+	MOVQ            (AX), SI
+	VBROADCASTI32X4 (SI), Y2
+	MOVQ            32(AX), SI
+	VINSERTI32X4    $0x01, (SI), Y2, Y2
+	MOVQ            8(AX), SI
+	VBROADCASTI32X4 (SI), Y3
+	MOVQ            40(AX), SI
+	VINSERTI32X4    $0x01, (SI), Y3, Y3
+	MOVQ            16(AX), SI
+	VBROADCASTI32X4 (SI), Y0
+	MOVQ            48(AX), SI
+	VINSERTI32X4    $0x01, (SI), Y0, Y0
+	MOVQ            24(AX), SI
+	VBROADCASTI32X4 (SI), Y4
+	MOVQ            56(AX), SI
+	VINSERTI32X4    $0x01, (SI), Y4, Y4
+	VPUNPCKLDQ      Y3, Y2, Y1
+	VPUNPCKHDQ      Y3, Y2, Y3
+	VPUNPCKLDQ      Y4, Y0, Y2
+	VPUNPCKHDQ      Y4, Y0, Y4
+	VPUNPCKLQDQ     Y2, Y1, Y0
+	VPUNPCKHQDQ     Y2, Y1, Y1
+	VPUNPCKLQDQ     Y4, Y3, Y2
+	VPUNPCKHQDQ     Y4, Y3, Y3
+	MOVQ            (AX), SI
+	VBROADCASTI32X4 16(SI), Y6
+	MOVQ            32(AX), SI
+	VINSERTI32X4    $0x01, 16(SI), Y6, Y6
+	MOVQ            8(AX), SI
+	VBROADCASTI32X4 16(SI), Y7
+	MOVQ            40(AX), SI
+	VINSERTI32X4    $0x01, 16(SI), Y7, Y7
+	MOVQ            16(AX), SI
+	VBROADCASTI32X4 16(SI), Y4
+	MOVQ            48(AX), SI
+	VINSERTI32X4    $0x01, 16(SI), Y4, Y4
+	MOVQ            24(AX), SI
+	VBROADCASTI32X4 16(SI), Y8
+	MOVQ            56(AX), SI
+	VINSERTI32X4    $0x01, 16(SI), Y8, Y8
+	VPUNPCKLDQ      Y7, Y6, Y5
+	VPUNPCKHDQ      Y7, Y6, Y7
+	VPUNPCKLDQ      Y8, Y4, Y6
+	VPUNPCKHDQ      Y8, Y4, Y8
+	VPUNPCKLQDQ     Y6, Y5, Y4
+	VPUNPCKHQDQ     Y6, Y5, Y5
+	VPUNPCKLQDQ     Y8, Y7, Y6
+	VPUNPCKHQDQ     Y8, Y7, Y7
+	XORQ            DI, DI
 
 block:
-	VMOVDQU32     Y0, (SP)
-	VMOVDQU32     Y1, 32(SP)
-	VMOVDQU32     Y2, 64(SP)
-	VMOVDQU32     Y3, 96(SP)
-	VMOVDQU32     Y4, 128(SP)
-	VMOVDQU32     Y5, 160(SP)
-	VMOVDQU32     Y6, 192(SP)
-	VMOVDQU32     Y7, 224(SP)
-	VMOVDQU32     (BX)(R12*1), X24
-	VINSERTI32X4  $0x01, (R9)(R12*1), Y24, Y10
-	VMOVDQU32     (SI)(R12*1), X24
-	VINSERTI32X4  $0x01, (R10)(R12*1), Y24, Y11
-	VMOVDQU32     (DI)(R12*1), X24
-	VINSERTI32X4  $0x01, (R11)(R12*1), Y24, Y8
-	VMOVDQU32     (R8)(R12*1), X24
-	VINSERTI32X4  $0x01, (CX)(R12*1), Y24, Y12
-	VPSHUFB       swap<>+0(SB), Y10, Y10
-	VPSHUFB       swap<>+0(SB), Y11, Y11
-	VPSHUFB       swap<>+0(SB), Y8, Y8
-	VPSHUFB       swap<>+0(SB), Y12, Y12
-	VPUNPCKLDQ    Y11, Y10, Y9
-	VPUNPCKHDQ    Y11, Y10, Y11
-	VPUNPCKLDQ    Y12, Y8, Y10
-	VPUNPCKHDQ    Y12, Y8, Y12
-	VPUNPCKLQDQ   Y10, Y9, Y8
-	VPUNPCKHQDQ   Y10, Y9, Y9
-	VPUNPCKLQDQ   Y12, Y11, Y10
-	VPUNPCKHQDQ   Y12, Y11, Y11
-	VMOVDQU32     16(BX)(R12*1), X24
-	VINSERTI32X4  $0x01, 16(R9)(R12*1), Y24, Y14
-	VMOVDQU32     16(SI)(R12*1), X24
-	VINSERTI32X4  $0x01, 16(R10)(R12*1), Y24, Y15
-	VMOVDQU32     16(DI)(R12*1), X24
-	VINSERTI32X4  $0x01, 16(R11)(R12*1), Y24, Y12
-	VMOVDQU32     16(R8)(R12*1), X24
-	VINSERTI32X4  $0x01, 16(CX)(R12*1), Y24, Y16
-	VPSHUFB       swap<>+0(SB), Y14, Y14
-	VPSHUFB       swap<>+0(SB), Y15, Y15
-	VPSHUFB       swap<>+0(SB), Y12, Y12
-	VPSHUFB       swap<>+0(SB), Y16, Y16
-	VPUNPCKLDQ    Y15, Y14, Y13
-	VPUNPCKHDQ    Y15, Y14, Y15
-	VPUNPCKLDQ    Y16, Y12, Y14
-	VPUNPCKHDQ    Y16, Y12, Y16
-	VPUNPCKLQDQ   Y14, Y13, Y12
-	VPUNPCKHQDQ   Y14, Y13, Y13
-	VPUNPCKLQDQ   Y16, Y15, Y14
-	VPUNPCKHQDQ   Y16, Y15, Y15
-	VMOVDQU32     32(BX)(R12*1), X24
-	VINSERTI32X4  $0x01, 32(R9)(R12*1), Y24, Y18
-	VMOVDQU32     32(SI)(R12*1), X24
-	VINSERTI32X4  $0x01, 32(R10)(R12*1), Y24, Y19
-	VMOVDQU32     32(DI)(R12*1), X24
-	VINSERTI32X4  $0x01, 32(R11)(R12*1), Y24, Y16
-	VMOVDQU32     32(R8)(R12*1), X24
-	VINSERTI32X4  $0x01, 32(CX)(R12*1), Y24, Y20
-	VPSHUFB       swap<>+0(SB), Y18, Y18
-	VPSHUFB       swap<>+0(SB), Y19, Y19
-	VPSHUFB       swap<>+0(SB), Y16, Y16
-	VPSHUFB       swap<>+0(SB), Y20, Y20
-	VPUNPCKLDQ    Y19, Y18, Y17
-	VPUNPCKHDQ    Y19, Y18, Y19
-	VPUNPCKLDQ    Y20, Y16, Y18
-	VPUNPCKHDQ    Y20, Y16, Y20
-	VPUNPCKLQDQ   Y18, Y17, Y16
-	VPUNPCKHQDQ   Y18, Y17, Y17
-	VPUNPCKLQDQ   Y20, Y19, Y18
-	VPUNPCKHQDQ   Y20, Y19, Y19
-	VMOVDQU32     48(BX)(R12*1), X24
-	VINSERTI32X4  $0x01, 48(R9)(R12*1), Y24, Y22
-	VMOVDQU32     48(SI)(R12*1), X24
-	VINSERTI32X4  $0x01, 48(R10)(R12*1), Y24, Y23
-	VMOVDQU32     48(DI)(R12*1), X24
-	VINSERTI32X4  $0x01, 48(R11)(R12*1), Y24, Y20
-	VMOVDQU32     48(R8)(R12*1), X24
-	VINSERTI32X4  $0x01, 48(CX)(R12*1), Y24, Y25
-	VPSHUFB       swap<>+0(SB), Y22, Y22
-	VPSHUFB       swap<>+0(SB), Y23, Y23
-	VPSHUFB       swap<>+0(SB), Y20, Y20
-	VPSHUFB       swap<>+0(SB), Y25, Y25
-	VPUNPCKLDQ    Y23, Y22, Y21
-	VPUNPCKHDQ    Y23, Y22, Y23
-	VPUNPCKLDQ    Y25, Y20, Y22
-	VPUNPCKHDQ    Y25, Y20, Y25
-	VPUNPCKLQDQ   Y22, Y21, Y20
-	VPUNPCKHQDQ   Y22, Y21, Y21
-	VPUNPCKLQDQ   Y25, Y23, Y22
-	VPUNPCKHQDQ   Y25, Y23, Y23
-	VPADDD        Y8, Y7, Y7
-	VPADDD.BCST   constants<>+0(SB), Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xca, Y6, Y5, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x06, Y4, Y25
-	VPRORD        $0x0b, Y4, Y26
-	VPRORD        $0x19, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y7, Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xe8, Y2, Y1, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x02, Y0, Y25
-	VPRORD        $0x0d, Y0, Y26
-	VPRORD        $0x16, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y9, Y6, Y6
-	VPADDD.BCST   constants<>+4(SB), Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xca, Y5, Y4, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x06, Y3, Y25
-	VPRORD        $0x0b, Y3, Y26
-	VPRORD        $0x19, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y6, Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xe8, Y1, Y0, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x02, Y7, Y25
-	VPRORD        $0x0d, Y7, Y26
-	VPRORD        $0x16, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y10, Y5, Y5
-	VPADDD.BCST   constants<>+8(SB), Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xca, Y4, Y3, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x06, Y2, Y25
-	VPRORD        $0x0b, Y2, Y26
-	VPRORD        $0x19, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y5, Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xe8, Y0, Y7, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x02, Y6, Y25
-	VPRORD        $0x0d, Y6, Y26
-	VPRORD        $0x16, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y11, Y4, Y4
-	VPADDD.BCST   constants<>+12(SB), Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xca, Y3, Y2, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x06, Y1, Y25
-	VPRORD        $0x0b, Y1, Y26
-	VPRORD        $0x19, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y4, Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xe8, Y7, Y6, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x02, Y5, Y25
-	VPRORD        $0x0d, Y5, Y26
-	VPRORD        $0x16, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y12, Y3, Y3
-	VPADDD.BCST   constants<>+16(SB), Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xca, Y2, Y1, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x06, Y0, Y25
-	VPRORD        $0x0b, Y0, Y26
-	VPRORD        $0x19, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y3, Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xe8, Y6, Y5, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x02, Y4, Y25
-	VPRORD        $0x0d, Y4, Y26
-	VPRORD        $0x16, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y13, Y2, Y2
-	VPADDD.BCST   constants<>+20(SB), Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xca, Y1, Y0, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x06, Y7, Y25
-	VPRORD        $0x0b, Y7, Y26
-	VPRORD        $0x19, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y2, Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xe8, Y5, Y4, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x02, Y3, Y25
-	VPRORD        $0x0d, Y3, Y26
-	VPRORD        $0x16, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y14, Y1, Y1
-	VPADDD.BCST   constants<>+24(SB), Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xca, Y0, Y7, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x06, Y6, Y25
-	VPRORD        $0x0b, Y6, Y26
-	VPRORD        $0x19, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y1, Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xe8, Y4, Y3, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x02, Y2, Y25
-	VPRORD        $0x0d, Y2, Y26
-	VPRORD        $0x16, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y15, Y0, Y0
-	VPADDD.BCST   constants<>+28(SB), Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xca, Y7, Y6, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x06, Y5, Y25
-	VPRORD        $0x0b, Y5, Y26
-	VPRORD        $0x19, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y0, Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xe8, Y3, Y2, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x02, Y1, Y25
-	VPRORD        $0x0d, Y1, Y26
-	VPRORD        $0x16, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y16, Y7, Y7
-	VPADDD.BCST   constants<>+32(SB), Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xca, Y6, Y5, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x06, Y4, Y25
-	VPRORD        $0x0b, Y4, Y26
-	VPRORD        $0x19, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y7, Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xe8, Y2, Y1, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x02, Y0, Y25
-	VPRORD        $0x0d, Y0, Y26
-	VPRORD        $0x16, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y17, Y6, Y6
-	VPADDD.BCST   constants<>+36(SB), Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xca, Y5, Y4, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x06, Y3, Y25
-	VPRORD        $0x0b, Y3, Y26
-	VPRORD        $0x19, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y6, Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xe8, Y1, Y0, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x02, Y7, Y25
-	VPRORD        $0x0d, Y7, Y26
-	VPRORD        $0x16, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y18, Y5, Y5
-	VPADDD.BCST   constants<>+40(SB), Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xca, Y4, Y3, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x06, Y2, Y25
-	VPRORD        $0x0b, Y2, Y26
-	VPRORD        $0x19, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y5, Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xe8, Y0, Y7, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x02, Y6, Y25
-	VPRORD        $0x0d, Y6, Y26
-	VPRORD        $0x16, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y19, Y4, Y4
-	VPADDD.BCST   constants<>+44(SB), Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xca, Y3, Y2, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x06, Y1, Y25
-	VPRORD        $0x0b, Y1, Y26
-	VPRORD        $0x19, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y4, Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xe8, Y7, Y6, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x02, Y5, Y25
-	VPRORD        $0x0d, Y5, Y26
-	VPRORD        $0x16, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y20, Y3, Y3
-	VPADDD.BCST   constants<>+48(SB), Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xca, Y2, Y1, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x06, Y0, Y25
-	VPRORD        $0x0b, Y0, Y26
-	VPRORD        $0x19, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y3, Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xe8, Y6, Y5, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x02, Y4, Y25
-	VPRORD        $0x0d, Y4, Y26
-	VPRORD        $0x16, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y21, Y2, Y2
-	VPADDD.BCST   constants<>+52(SB), Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xca, Y1, Y0, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x06, Y7, Y25
-	VPRORD        $0x0b, Y7, Y26
-	VPRORD        $0x19, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y2, Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xe8, Y5, Y4, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x02, Y3, Y25
-	VPRORD        $0x0d, Y3, Y26
-	VPRORD        $0x16, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y22, Y1, Y1
-	VPADDD.BCST   constants<>+56(SB), Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xca, Y0, Y7, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x06, Y6, Y25
-	VPRORD        $0x0b, Y6, Y26
-	VPRORD        $0x19, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y1, Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xe8, Y4, Y3, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x02, Y2, Y25
-	VPRORD        $0x0d, Y2, Y26
-	VPRORD        $0x16, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y23, Y0, Y0
-	VPADDD.BCST   constants<>+60(SB), Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xca, Y7, Y6, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x06, Y5, Y25
-	VPRORD        $0x0b, Y5, Y26
-	VPRORD        $0x19, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y0, Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xe8, Y3, Y2, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x02, Y1, Y25
-	VPRORD        $0x0d, Y1, Y26
-	VPRORD        $0x16, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y17, Y8, Y8
-	VPRORD        $0x07, Y9, Y25
-	VPRORD        $0x12, Y9, Y26
-	VPSRLD        $0x03, Y9, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y8, Y8
-	VPRORD        $0x11, Y22, Y25
-	VPRORD        $0x13, Y22, Y26
-	VPSRLD        $0x0a, Y22, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y8, Y8
-	VPADDD        Y8, Y7, Y7
-	VPADDD.BCST   constants<>+64(SB), Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xca, Y6, Y5, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x06, Y4, Y25
-	VPRORD        $0x0b, Y4, Y26
-	VPRORD        $0x19, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y7, Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xe8, Y2, Y1, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x02, Y0, Y25
-	VPRORD        $0x0d, Y0, Y26
-	VPRORD        $0x16, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y18, Y9, Y9
-	VPRORD        $0x07, Y10, Y25
-	VPRORD        $0x12, Y10, Y26
-	VPSRLD        $0x03, Y10, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y9, Y9
-	VPRORD        $0x11, Y23, Y25
-	VPRORD        $0x13, Y23, Y26
-	VPSRLD        $0x0a, Y23, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y9, Y9
-	VPADDD        Y9, Y6, Y6
-	VPADDD.BCST   constants<>+68(SB), Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xca, Y5, Y4, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x06, Y3, Y25
-	VPRORD        $0x0b, Y3, Y26
-	VPRORD        $0x19, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y6, Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xe8, Y1, Y0, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x02, Y7, Y25
-	VPRORD        $0x0d, Y7, Y26
-	VPRORD        $0x16, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y19, Y10, Y10
-	VPRORD        $0x07, Y11, Y25
-	VPRORD        $0x12, Y11, Y26
-	VPSRLD        $0x03, Y11, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y10, Y10
-	VPRORD        $0x11, Y8, Y25
-	VPRORD        $0x13, Y8, Y26
-	VPSRLD        $0x0a, Y8, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y10, Y10
-	VPADDD        Y10, Y5, Y5
-	VPADDD.BCST   constants<>+72(SB), Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xca, Y4, Y3, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x06, Y2, Y25
-	VPRORD        $0x0b, Y2, Y26
-	VPRORD        $0x19, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y5, Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xe8, Y0, Y7, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x02, Y6, Y25
-	VPRORD        $0x0d, Y6, Y26
-	VPRORD        $0x16, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y20, Y11, Y11
-	VPRORD        $0x07, Y12, Y25
-	VPRORD        $0x12, Y12, Y26
-	VPSRLD        $0x03, Y12, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y11, Y11
-	VPRORD        $0x11, Y9, Y25
-	VPRORD        $0x13, Y9, Y26
-	VPSRLD        $0x0a, Y9, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y11, Y11
-	VPADDD        Y11, Y4, Y4
-	VPADDD.BCST   constants<>+76(SB), Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xca, Y3, Y2, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x06, Y1, Y25
-	VPRORD        $0x0b, Y1, Y26
-	VPRORD        $0x19, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y4, Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xe8, Y7, Y6, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x02, Y5, Y25
-	VPRORD        $0x0d, Y5, Y26
-	VPRORD        $0x16, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y21, Y12, Y12
-	VPRORD        $0x07, Y13, Y25
-	VPRORD        $0x12, Y13, Y26
-	VPSRLD        $0x03, Y13, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y12, Y12
-	VPRORD        $0x11, Y10, Y25
-	VPRORD        $0x13, Y10, Y26
-	VPSRLD        $0x0a, Y10, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y12, Y12
-	VPADDD        Y12, Y3, Y3
-	VPADDD.BCST   constants<>+80(SB), Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xca, Y2, Y1, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x06, Y0, Y25
-	VPRORD        $0x0b, Y0, Y26
-	VPRORD        $0x19, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y3, Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xe8, Y6, Y5, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x02, Y4, Y25
-	VPRORD        $0x0d, Y4, Y26
-	VPRORD        $0x16, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y22, Y13, Y13
-	VPRORD        $0x07, Y14, Y25
-	VPRORD        $0x12, Y14, Y26
-	VPSRLD        $0x03, Y14, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y13, Y13
-	VPRORD        $0x11, Y11, Y25
-	VPRORD        $0x13, Y11, Y26
-	VPSRLD        $0x0a, Y11, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y13, Y13
-	VPADDD        Y13, Y2, Y2
-	VPADDD.BCST   constants<>+84(SB), Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xca, Y1, Y0, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x06, Y7, Y25
-	VPRORD        $0x0b, Y7, Y26
-	VPRORD        $0x19, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y2, Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xe8, Y5, Y4, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x02, Y3, Y25
-	VPRORD        $0x0d, Y3, Y26
-	VPRORD        $0x16, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y23, Y14, Y14
-	VPRORD        $0x07, Y15, Y25
-	VPRORD        $0x12, Y15, Y26
-	VPSRLD        $0x03, Y15, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y14, Y14
-	VPRORD        $0x11, Y12, Y25
-	VPRORD        $0x13, Y12, Y26
-	VPSRLD        $0x0a, Y12, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y14, Y14
-	VPADDD        Y14, Y1, Y1
-	VPADDD.BCST   constants<>+88(SB), Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xca, Y0, Y7, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x06, Y6, Y25
-	VPRORD        $0x0b, Y6, Y26
-	VPRORD        $0x19, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y1, Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xe8, Y4, Y3, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x02, Y2, Y25
-	VPRORD        $0x0d, Y2, Y26
-	VPRORD        $0x16, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y8, Y15, Y15
-	VPRORD        $0x07, Y16, Y25
-	VPRORD        $0x12, Y16, Y26
-	VPSRLD        $0x03, Y16, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y15, Y15
-	VPRORD        $0x11, Y13, Y25
-	VPRORD        $0x13, Y13, Y26
-	VPSRLD        $0x0a, Y13, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y15, Y15
-	VPADDD        Y15, Y0, Y0
-	VPADDD.BCST   constants<>+92(SB), Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xca, Y7, Y6, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x06, Y5, Y25
-	VPRORD        $0x0b, Y5, Y26
-	VPRORD        $0x19, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y0, Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xe8, Y3, Y2, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x02, Y1, Y25
-	VPRORD        $0x0d, Y1, Y26
-	VPRORD        $0x16, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y9, Y16, Y16
-	VPRORD        $0x07, Y17, Y25
-	VPRORD        $0x12, Y17, Y26
-	VPSRLD        $0x03, Y17, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y16, Y16
-	VPRORD        $0x11, Y14, Y25
-	VPRORD        $0x13, Y14, Y26
-	VPSRLD        $0x0a, Y14, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y16, Y16
-	VPADDD        Y16, Y7, Y7
-	VPADDD.BCST   constants<>+96(SB), Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xca, Y6, Y5, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x06, Y4, Y25
-	VPRORD        $0x0b, Y4, Y26
-	VPRORD        $0x19, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y7, Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xe8, Y2, Y1, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x02, Y0, Y25
-	VPRORD        $0x0d, Y0, Y26
-	VPRORD        $0x16, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y10, Y17, Y17
-	VPRORD        $0x07, Y18, Y25
-	VPRORD        $0x12, Y18, Y26
-	VPSRLD        $0x03, Y18, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y17, Y17
-	VPRORD        $0x11, Y15, Y25
-	VPRORD        $0x13, Y15, Y26
-	VPSRLD        $0x0a, Y15, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y17, Y17
-	VPADDD        Y17, Y6, Y6
-	VPADDD.BCST   constants<>+100(SB), Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xca, Y5, Y4, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x06, Y3, Y25
-	VPRORD        $0x0b, Y3, Y26
-	VPRORD        $0x19, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y6, Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xe8, Y1, Y0, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x02, Y7, Y25
-	VPRORD        $0x0d, Y7, Y26
-	VPRORD        $0x16, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y11, Y18, Y18
-	VPRORD        $0x07, Y19, Y25
-	VPRORD        $0x12, Y19, Y26
-	VPSRLD        $0x03, Y19, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y18, Y18
-	VPRORD        $0x11, Y16, Y25
-	VPRORD        $0x13, Y16, Y26
-	VPSRLD        $0x0a, Y16, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y18, Y18
-	VPADDD        Y18, Y5, Y5
-	VPADDD.BCST   constants<>+104(SB), Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xca, Y4, Y3, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x06, Y2, Y25
-	VPRORD        $0x0b, Y2, Y26
-	VPRORD        $0x19, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y5, Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xe8, Y0, Y7, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x02, Y6, Y25
-	VPRORD        $0x0d, Y6, Y26
-	VPRORD        $0x16, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y12, Y19, Y19
-	VPRORD        $0x07, Y20, Y25
-	VPRORD        $0x12, Y20, Y26
-	VPSRLD        $0x03, Y20, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y19, Y19
-	VPRORD        $0x11, Y17, Y25
-	VPRORD        $0x13, Y17, Y26
-	VPSRLD        $0x0a, Y17, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y19, Y19
-	VPADDD        Y19, Y4, Y4
-	VPADDD.BCST   constants<>+108(SB), Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xca, Y3, Y2, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x06, Y1, Y25
-	VPRORD        $0x0b, Y1, Y26
-	VPRORD        $0x19, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y4, Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xe8, Y7, Y6, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x02, Y5, Y25
-	VPRORD        $0x0d, Y5, Y26
-	VPRORD        $0x16, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y13, Y20, Y20
-	VPRORD        $0x07, Y21, Y25
-	VPRORD        $0x12, Y21, Y26
-	VPSRLD        $0x03, Y21, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y20, Y20
-	VPRORD        $0x11, Y18, Y25
-	VPRORD        $0x13, Y18, Y26
-	VPSRLD        $0x0a, Y18, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y20, Y20
-	VPADDD        Y20, Y3, Y3
-	VPADDD.BCST   constants<>+112(SB), Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xca, Y2, Y1, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x06, Y0, Y25
-	VPRORD        $0x0b, Y0, Y26
-	VPRORD        $0x19, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y3, Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xe8, Y6, Y5, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x02, Y4, Y25
-	VPRORD        $0x0d, Y4, Y26
-	VPRORD        $0x16, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y14, Y21, Y21
-	VPRORD        $0x07, Y22, Y25
-	VPRORD        $0x12, Y22, Y26
-	VPSRLD        $0x03, Y22, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y21, Y21
-	VPRORD        $0x11, Y19, Y25
-	VPRORD        $0x13, Y19, Y26
-	VPSRLD        $0x0a, Y19, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y21, Y21
-	VPADDD        Y21, Y2, Y2
-	VPADDD.BCST   constants<>+116(SB), Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xca, Y1, Y0, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x06, Y7, Y25
-	VPRORD        $0x0b, Y7, Y26
-	VPRORD        $0x19, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y2, Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xe8, Y5, Y4, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x02, Y3, Y25
-	VPRORD        $0x0d, Y3, Y26
-	VPRORD        $0x16, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y15, Y22, Y22
-	VPRORD        $0x07, Y23, Y25
-	VPRORD        $0x12, Y23, Y26
-	VPSRLD        $0x03, Y23, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y22, Y22
-	VPRORD        $0x11, Y20, Y25
-	VPRORD        $0x13, Y20, Y26
-	VPSRLD        $0x0a, Y20, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y22, Y22
-	VPADDD        Y22, Y1, Y1
-	VPADDD.BCST   constants<>+120(SB), Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xca, Y0, Y7, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x06, Y6, Y25
-	VPRORD        $0x0b, Y6, Y26
-	VPRORD        $0x19, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y1, Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xe8, Y4, Y3, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x02, Y2, Y25
-	VPRORD        $0x0d, Y2, Y26
-	VPRORD        $0x16, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y16, Y23, Y23
-	VPRORD        $0x07, Y8, Y25
-	VPRORD        $0x12, Y8, Y26
-	VPSRLD        $0x03, Y8, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y23, Y23
-	VPRORD        $0x11, Y21, Y25
-	VPRORD        $0x13, Y21, Y26
-	VPSRLD        $0x0a, Y21, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y23, Y23
-	VPADDD        Y23, Y0, Y0
-	VPADDD.BCST   constants<>+124(SB), Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xca, Y7, Y6, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x06, Y5, Y25
-	VPRORD        $0x0b, Y5, Y26
-	VPRORD        $0x19, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y0, Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xe8, Y3, Y2, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x02, Y1, Y25
-	VPRORD        $0x0d, Y1, Y26
-	VPRORD        $0x16, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y17, Y8, Y8
-	VPRORD        $0x07, Y9, Y25
-	VPRORD        $0x12, Y9, Y26
-	VPSRLD        $0x03, Y9, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y8, Y8
-	VPRORD        $0x11, Y22, Y25
-	VPRORD        $0x13, Y22, Y26
-	VPSRLD        $0x0a, Y22, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y8, Y8
-	VPADDD        Y8, Y7, Y7
-	VPADDD.BCST   constants<>+128(SB), Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xca, Y6, Y5, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x06, Y4, Y25
-	VPRORD        $0x0b, Y4, Y26
-	VPRORD        $0x19, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y7, Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xe8, Y2, Y1, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x02, Y0, Y25
-	VPRORD        $0x0d, Y0, Y26
-	VPRORD        $0x16, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y18, Y9, Y9
-	VPRORD        $0x07, Y10, Y25
-	VPRORD        $0x12, Y10, Y26
-	VPSRLD        $0x03, Y10, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y9, Y9
-	VPRORD        $0x11, Y23, Y25
-	VPRORD        $0x13, Y23, Y26
-	VPSRLD        $0x0a, Y23, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y9, Y9
-	VPADDD        Y9, Y6, Y6
-	VPADDD.BCST   constants<>+132(SB), Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xca, Y5, Y4, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x06, Y3, Y25
-	VPRORD        $0x0b, Y3, Y26
-	VPRORD        $0x19, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y6, Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xe8, Y1, Y0, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x02, Y7, Y25
-	VPRORD        $0x0d, Y7, Y26
-	VPRORD        $0x16, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y19, Y10, Y10
-	VPRORD        $0x07, Y11, Y25
-	VPRORD        $0x12, Y11, Y26
-	VPSRLD        $0x03, Y11, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y10, Y10
-	VPRORD        $0x11, Y8, Y25
-	VPRORD        $0x13, Y8, Y26
-	VPSRLD        $0x0a, Y8, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y10, Y10
-	VPADDD        Y10, Y5, Y5
-	VPADDD.BCST   constants<>+136(SB), Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xca, Y4, Y3, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x06, Y2, Y25
-	VPRORD        $0x0b, Y2, Y26
-	VPRORD        $0x19, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y5, Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xe8, Y0, Y7, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x02, Y6, Y25
-	VPRORD        $0x0d, Y6, Y26
-	VPRORD        $0x16, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y20, Y11, Y11
-	VPRORD        $0x07, Y12, Y25
-	VPRORD        $0x12, Y12, Y26
-	VPSRLD        $0x03, Y12, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y11, Y11
-	VPRORD        $0x11, Y9, Y25
-	VPRORD        $0x13, Y9, Y26
-	VPSRLD        $0x0a, Y9, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y11, Y11
-	VPADDD        Y11, Y4, Y4
-	VPADDD.BCST   constants<>+140(SB), Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xca, Y3, Y2, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x06, Y1, Y25
-	VPRORD        $0x0b, Y1, Y26
-	VPRORD        $0x19, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y4, Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xe8, Y7, Y6, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x02, Y5, Y25
-	VPRORD        $0x0d, Y5, Y26
-	VPRORD        $0x16, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y21, Y12, Y12
-	VPRORD        $0x07, Y13, Y25
-	VPRORD        $0x12, Y13, Y26
-	VPSRLD        $0x03, Y13, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y12, Y12
-	VPRORD        $0x11, Y10, Y25
-	VPRORD        $0x13, Y10, Y26
-	VPSRLD        $0x0a, Y10, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y12, Y12
-	VPADDD        Y12, Y3, Y3
-	VPADDD.BCST   constants<>+144(SB), Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xca, Y2, Y1, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x06, Y0, Y25
-	VPRORD        $0x0b, Y0, Y26
-	VPRORD        $0x19, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y3, Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xe8, Y6, Y5, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x02, Y4, Y25
-	VPRORD        $0x0d, Y4, Y26
-	VPRORD        $0x16, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y22, Y13, Y13
-	VPRORD        $0x07, Y14, Y25
-	VPRORD        $0x12, Y14, Y26
-	VPSRLD        $0x03, Y14, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y13, Y13
-	VPRORD        $0x11, Y11, Y25
-	VPRORD        $0x13, Y11, Y26
-	VPSRLD        $0x0a, Y11, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y13, Y13
-	VPADDD        Y13, Y2, Y2
-	VPADDD.BCST   constants<>+148(SB), Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xca, Y1, Y0, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x06, Y7, Y25
-	VPRORD        $0x0b, Y7, Y26
-	VPRORD        $0x19, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y2, Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xe8, Y5, Y4, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x02, Y3, Y25
-	VPRORD        $0x0d, Y3, Y26
-	VPRORD        $0x16, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y23, Y14, Y14
-	VPRORD        $0x07, Y15, Y25
-	VPRORD        $0x12, Y15, Y26
-	VPSRLD        $0x03, Y15, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y14, Y14
-	VPRORD        $0x11, Y12, Y25
-	VPRORD        $0x13, Y12, Y26
-	VPSRLD        $0x0a, Y12, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y14, Y14
-	VPADDD        Y14, Y1, Y1
-	VPADDD.BCST   constants<>+152(SB), Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xca, Y0, Y7, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x06, Y6, Y25
-	VPRORD        $0x0b, Y6, Y26
-	VPRORD        $0x19, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y1, Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xe8, Y4, Y3, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x02, Y2, Y25
-	VPRORD        $0x0d, Y2, Y26
-	VPRORD        $0x16, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y8, Y15, Y15
-	VPRORD        $0x07, Y16, Y25
-	VPRORD        $0x12, Y16, Y26
-	VPSRLD        $0x03, Y16, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y15, Y15
-	VPRORD        $0x11, Y13, Y25
-	VPRORD        $0x13, Y13, Y26
-	VPSRLD        $0x0a, Y13, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y15, Y15
-	VPADDD        Y15, Y0, Y0
-	VPADDD.BCST   constants<>+156(SB), Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xca, Y7, Y6, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x06, Y5, Y25
-	VPRORD        $0x0b, Y5, Y26
-	VPRORD        $0x19, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y0, Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xe8, Y3, Y2, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x02, Y1, Y25
-	VPRORD        $0x0d, Y1, Y26
-	VPRORD        $0x16, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y9, Y16, Y16
-	VPRORD        $0x07, Y17, Y25
-	VPRORD        $0x12, Y17, Y26
-	VPSRLD        $0x03, Y17, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y16, Y16
-	VPRORD        $0x11, Y14, Y25
-	VPRORD        $0x13, Y14, Y26
-	VPSRLD        $0x0a, Y14, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y16, Y16
-	VPADDD        Y16, Y7, Y7
-	VPADDD.BCST   constants<>+160(SB), Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xca, Y6, Y5, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x06, Y4, Y25
-	VPRORD        $0x0b, Y4, Y26
-	VPRORD        $0x19, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y7, Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xe8, Y2, Y1, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x02, Y0, Y25
-	VPRORD        $0x0d, Y0, Y26
-	VPRORD        $0x16, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y10, Y17, Y17
-	VPRORD        $0x07, Y18, Y25
-	VPRORD        $0x12, Y18, Y26
-	VPSRLD        $0x03, Y18, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y17, Y17
-	VPRORD        $0x11, Y15, Y25
-	VPRORD        $0x13, Y15, Y26
-	VPSRLD        $0x0a, Y15, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y17, Y17
-	VPADDD        Y17, Y6, Y6
-	VPADDD.BCST   constants<>+164(SB), Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xca, Y5, Y4, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x06, Y3, Y25
-	VPRORD        $0x0b, Y3, Y26
-	VPRORD        $0x19, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y6, Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xe8, Y1, Y0, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x02, Y7, Y25
-	VPRORD        $0x0d, Y7, Y26
-	VPRORD        $0x16, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y11, Y18, Y18
-	VPRORD        $0x07, Y19, Y25
-	VPRORD        $0x12, Y19, Y26
-	VPSRLD        $0x03, Y19, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y18, Y18
-	VPRORD        $0x11, Y16, Y25
-	VPRORD        $0x13, Y16, Y26
-	VPSRLD        $0x0a, Y16, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y18, Y18
-	VPADDD        Y18, Y5, Y5
-	VPADDD.BCST   constants<>+168(SB), Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xca, Y4, Y3, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x06, Y2, Y25
-	VPRORD        $0x0b, Y2, Y26
-	VPRORD        $0x19, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y5, Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xe8, Y0, Y7, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x02, Y6, Y25
-	VPRORD        $0x0d, Y6, Y26
-	VPRORD        $0x16, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y12, Y19, Y19
-	VPRORD        $0x07, Y20, Y25
-	VPRORD        $0x12, Y20, Y26
-	VPSRLD        $0x03, Y20, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y19, Y19
-	VPRORD        $0x11, Y17, Y25
-	VPRORD        $0x13, Y17, Y26
-	VPSRLD        $0x0a, Y17, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y19, Y19
-	VPADDD        Y19, Y4, Y4
-	VPADDD.BCST   constants<>+172(SB), Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xca, Y3, Y2, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x06, Y1, Y25
-	VPRORD        $0x0b, Y1, Y26
-	VPRORD        $0x19, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y4, Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xe8, Y7, Y6, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x02, Y5, Y25
-	VPRORD        $0x0d, Y5, Y26
-	VPRORD        $0x16, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y13, Y20, Y20
-	VPRORD        $0x07, Y21, Y25
-	VPRORD        $0x12, Y21, Y26
-	VPSRLD        $0x03, Y21, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y20, Y20
-	VPRORD        $0x11, Y18, Y25
-	VPRORD        $0x13, Y18, Y26
-	VPSRLD        $0x0a, Y18, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y20, Y20
-	VPADDD        Y20, Y3, Y3
-	VPADDD.BCST   constants<>+176(SB), Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xca, Y2, Y1, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x06, Y0, Y25
-	VPRORD        $0x0b, Y0, Y26
-	VPRORD        $0x19, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y3, Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xe8, Y6, Y5, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x02, Y4, Y25
-	VPRORD        $0x0d, Y4, Y26
-	VPRORD        $0x16, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y14, Y21, Y21
-	VPRORD        $0x07, Y22, Y25
-	VPRORD        $0x12, Y22, Y26
-	VPSRLD        $0x03, Y22, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y21, Y21
-	VPRORD        $0x11, Y19, Y25
-	VPRORD        $0x13, Y19, Y26
-	VPSRLD        $0x0a, Y19, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y21, Y21
-	VPADDD        Y21, Y2, Y2
-	VPADDD.BCST   constants<>+180(SB), Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xca, Y1, Y0, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x06, Y7, Y25
-	VPRORD        $0x0b, Y7, Y26
-	VPRORD        $0x19, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y2, Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xe8, Y5, Y4, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x02, Y3, Y25
-	VPRORD        $0x0d, Y3, Y26
-	VPRORD        $0x16, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y15, Y22, Y22
-	VPRORD        $0x07, Y23, Y25
-	VPRORD        $0x12, Y23, Y26
-	VPSRLD        $0x03, Y23, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y22, Y22
-	VPRORD        $0x11, Y20, Y25
-	VPRORD        $0x13, Y20, Y26
-	VPSRLD        $0x0a, Y20, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y22, Y22
-	VPADDD        Y22, Y1, Y1
-	VPADDD.BCST   constants<>+184(SB), Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xca, Y0, Y7, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x06, Y6, Y25
-	VPRORD        $0x0b, Y6, Y26
-	VPRORD        $0x19, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y1, Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xe8, Y4, Y3, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x02, Y2, Y25
-	VPRORD        $0x0d, Y2, Y26
-	VPRORD        $0x16, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y16, Y23, Y23
-	VPRORD        $0x07, Y8, Y25
-	VPRORD        $0x12, Y8, Y26
-	VPSRLD        $0x03, Y8, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y23, Y23
-	VPRORD        $0x11, Y21, Y25
-	VPRORD        $0x13, Y21, Y26
-	VPSRLD        $0x0a, Y21, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y23, Y23
-	VPADDD        Y23, Y0, Y0
-	VPADDD.BCST   constants<>+188(SB), Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xca, Y7, Y6, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x06, Y5, Y25
-	VPRORD        $0x0b, Y5, Y26
-	VPRORD        $0x19, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y0, Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xe8, Y3, Y2, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x02, Y1, Y25
-	VPRORD        $0x0d, Y1, Y26
-	VPRORD        $0x16, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y17, Y8, Y8
-	VPRORD        $0x07, Y9, Y25
-	VPRORD        $0x12, Y9, Y26
-	VPSRLD        $0x03, Y9, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y8, Y8
-	VPRORD        $0x11, Y22, Y25
-	VPRORD        $0x13, Y22, Y26
-	VPSRLD        $0x0a, Y22, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y8, Y8
-	VPADDD        Y8, Y7, Y7
-	VPADDD.BCST   constants<>+192(SB), Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xca, Y6, Y5, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x06, Y4, Y25
-	VPRORD        $0x0b, Y4, Y26
-	VPRORD        $0x19, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y7, Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xe8, Y2, Y1, Y25
-	VPADDD        Y25, Y7, Y7
-	VPRORD        $0x02, Y0, Y25
-	VPRORD        $0x0d, Y0, Y26
-	VPRORD        $0x16, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y7, Y7
-	VPADDD        Y18, Y9, Y9
-	VPRORD        $0x07, Y10, Y25
-	VPRORD        $0x12, Y10, Y26
-	VPSRLD        $0x03, Y10, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y9, Y9
-	VPRORD        $0x11, Y23, Y25
-	VPRORD        $0x13, Y23, Y26
-	VPSRLD        $0x0a, Y23, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y9, Y9
-	VPADDD        Y9, Y6, Y6
-	VPADDD.BCST   constants<>+196(SB), Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xca, Y5, Y4, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x06, Y3, Y25
-	VPRORD        $0x0b, Y3, Y26
-	VPRORD        $0x19, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y6, Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xe8, Y1, Y0, Y25
-	VPADDD        Y25, Y6, Y6
-	VPRORD        $0x02, Y7, Y25
-	VPRORD        $0x0d, Y7, Y26
-	VPRORD        $0x16, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y6, Y6
-	VPADDD        Y19, Y10, Y10
-	VPRORD        $0x07, Y11, Y25
-	VPRORD        $0x12, Y11, Y26
-	VPSRLD        $0x03, Y11, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y10, Y10
-	VPRORD        $0x11, Y8, Y25
-	VPRORD        $0x13, Y8, Y26
-	VPSRLD        $0x0a, Y8, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y10, Y10
-	VPADDD        Y10, Y5, Y5
-	VPADDD.BCST   constants<>+200(SB), Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xca, Y4, Y3, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x06, Y2, Y25
-	VPRORD        $0x0b, Y2, Y26
-	VPRORD        $0x19, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y5, Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xe8, Y0, Y7, Y25
-	VPADDD        Y25, Y5, Y5
-	VPRORD        $0x02, Y6, Y25
-	VPRORD        $0x0d, Y6, Y26
-	VPRORD        $0x16, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y5, Y5
-	VPADDD        Y20, Y11, Y11
-	VPRORD        $0x07, Y12, Y25
-	VPRORD        $0x12, Y12, Y26
-	VPSRLD        $0x03, Y12, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y11, Y11
-	VPRORD        $0x11, Y9, Y25
-	VPRORD        $0x13, Y9, Y26
-	VPSRLD        $0x0a, Y9, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y11, Y11
-	VPADDD        Y11, Y4, Y4
-	VPADDD.BCST   constants<>+204(SB), Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xca, Y3, Y2, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x06, Y1, Y25
-	VPRORD        $0x0b, Y1, Y26
-	VPRORD        $0x19, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y4, Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xe8, Y7, Y6, Y25
-	VPADDD        Y25, Y4, Y4
-	VPRORD        $0x02, Y5, Y25
-	VPRORD        $0x0d, Y5, Y26
-	VPRORD        $0x16, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y4, Y4
-	VPADDD        Y21, Y12, Y12
-	VPRORD        $0x07, Y13, Y25
-	VPRORD        $0x12, Y13, Y26
-	VPSRLD        $0x03, Y13, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y12, Y12
-	VPRORD        $0x11, Y10, Y25
-	VPRORD        $0x13, Y10, Y26
-	VPSRLD        $0x0a, Y10, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y12, Y12
-	VPADDD        Y12, Y3, Y3
-	VPADDD.BCST   constants<>+208(SB), Y3, Y3
-	VMOVDQA32     Y0, Y25
-	VPTERNLOGD    $0xca, Y2, Y1, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x06, Y0, Y25
-	VPRORD        $0x0b, Y0, Y26
-	VPRORD        $0x19, Y0, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y3, Y7, Y7
-	VMOVDQA32     Y4, Y25
-	VPTERNLOGD    $0xe8, Y6, Y5, Y25
-	VPADDD        Y25, Y3, Y3
-	VPRORD        $0x02, Y4, Y25
-	VPRORD        $0x0d, Y4, Y26
-	VPRORD        $0x16, Y4, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y3, Y3
-	VPADDD        Y22, Y13, Y13
-	VPRORD        $0x07, Y14, Y25
-	VPRORD        $0x12, Y14, Y26
-	VPSRLD        $0x03, Y14, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y13, Y13
-	VPRORD        $0x11, Y11, Y25
-	VPRORD        $0x13, Y11, Y26
-	VPSRLD        $0x0a, Y11, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y13, Y13
-	VPADDD        Y13, Y2, Y2
-	VPADDD.BCST   constants<>+212(SB), Y2, Y2
-	VMOVDQA32     Y7, Y25
-	VPTERNLOGD    $0xca, Y1, Y0, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x06, Y7, Y25
-	VPRORD        $0x0b, Y7, Y26
-	VPRORD        $0x19, Y7, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y2, Y6, Y6
-	VMOVDQA32     Y3, Y25
-	VPTERNLOGD    $0xe8, Y5, Y4, Y25
-	VPADDD        Y25, Y2, Y2
-	VPRORD        $0x02, Y3, Y25
-	VPRORD        $0x0d, Y3, Y26
-	VPRORD        $0x16, Y3, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y2, Y2
-	VPADDD        Y23, Y14, Y14
-	VPRORD        $0x07, Y15, Y25
-	VPRORD        $0x12, Y15, Y26
-	VPSRLD        $0x03, Y15, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y14, Y14
-	VPRORD        $0x11, Y12, Y25
-	VPRORD        $0x13, Y12, Y26
-	VPSRLD        $0x0a, Y12, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y14, Y14
-	VPADDD        Y14, Y1, Y1
-	VPADDD.BCST   constants<>+216(SB), Y1, Y1
-	VMOVDQA32     Y6, Y25
-	VPTERNLOGD    $0xca, Y0, Y7, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x06, Y6, Y25
-	VPRORD        $0x0b, Y6, Y26
-	VPRORD        $0x19, Y6, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y1, Y5, Y5
-	VMOVDQA32     Y2, Y25
-	VPTERNLOGD    $0xe8, Y4, Y3, Y25
-	VPADDD        Y25, Y1, Y1
-	VPRORD        $0x02, Y2, Y25
-	VPRORD        $0x0d, Y2, Y26
-	VPRORD        $0x16, Y2, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y1, Y1
-	VPADDD        Y8, Y15, Y15
-	VPRORD        $0x07, Y16, Y25
-	VPRORD        $0x12, Y16, Y26
-	VPSRLD        $0x03, Y16, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y15, Y15
-	VPRORD        $0x11, Y13, Y25
-	VPRORD        $0x13, Y13, Y26
-	VPSRLD        $0x0a, Y13, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y15, Y15
-	VPADDD        Y15, Y0, Y0
-	VPADDD.BCST   constants<>+220(SB), Y0, Y0
-	VMOVDQA32     Y5, Y25
-	VPTERNLOGD    $0xca, Y7, Y6, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x06, Y5, Y25
-	VPRORD        $0x0b, Y5, Y26
-	VPRORD        $0x19, Y5, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y0, Y4, Y4
-	VMOVDQA32     Y1, Y25
-	VPTERNLOGD    $0xe8, Y3, Y2, Y25
-	VPADDD        Y25, Y0, Y0
-	VPRORD        $0x02, Y1, Y25
-	VPRORD        $0x0d, Y1, Y26
-	VPRORD        $0x16, Y1, Y27
-	VPTERNLOGD    $0x96, Y27, Y26, Y25
-	VPADDD        Y25, Y0, Y0
-	VPADDD        Y9, Y16, Y16
-	VPRORD        $0x07, Y17, Y9
-	VPRORD        $0x12, Y17, Y25
-	VPSRLD        $0x03, Y17, Y26
-	VPTERNLOGD    $0x96, Y26, Y25, Y9
-	VPADDD        Y9, Y16, Y16
-	VPRORD        $0x11, Y14, Y9
-	VPRORD        $0x13, Y14, Y25
-	VPSRLD        $0x0a, Y14, Y26
-	VPTERNLOGD    $0x96, Y26, Y25, Y9
-	VPADDD        Y9, Y16, Y16
-	VPADDD        Y16, Y7, Y7
-	VPADDD.BCST   constants<>+224(SB), Y7, Y7
-	VMOVDQA32     Y4, Y9
-	VPTERNLOGD    $0xca, Y6, Y5, Y9
-	VPADDD        Y9, Y7, Y7
-	VPRORD        $0x06, Y4, Y9
-	VPRORD        $0x0b, Y4, Y25
-	VPRORD        $0x19, Y4, Y26
-	VPTERNLOGD    $0x96, Y26, Y25, Y9
-	VPADDD        Y9, Y7, Y7
-	VPADDD        Y7, Y3, Y3
-	VMOVDQA32     Y0, Y9
-	VPTERNLOGD    $0xe8, Y2, Y1, Y9
-	VPADDD        Y9, Y7, Y7
-	VPRORD        $0x02, Y0, Y9
-	VPRORD        $0x0d, Y0, Y25
-	VPRORD        $0x16, Y0, Y26
-	VPTERNLOGD    $0x96, Y26, Y25, Y9
-	VPADDD        Y9, Y7, Y7
-	VPADDD        Y10, Y17, Y17
-	VPRORD        $0x07, Y18, Y9
-	VPRORD        $0x12, Y18, Y10
-	VPSRLD        $0x03, Y18, Y25
-	VPTERNLOGD    $0x96, Y25, Y10, Y9
-	VPADDD        Y9, Y17, Y17
-	VPRORD        $0x11, Y15, Y9
-	VPRORD        $0x13, Y15, Y10
-	VPSRLD        $0x0a, Y15, Y25
-	VPTERNLOGD    $0x96, Y25, Y10, Y9
-	VPADDD        Y9, Y17, Y17
-	VPADDD        Y17, Y6, Y6
-	VPADDD.BCST   constants<>+228(SB), Y6, Y6
-	VMOVDQA32     Y3, Y9
-	VPTERNLOGD    $0xca, Y5, Y4, Y9
-	VPADDD        Y9, Y6, Y6
-	VPRORD        $0x06, Y3, Y9
-	VPRORD        $0x0b, Y3, Y10
-	VPRORD        $0x19, Y3, Y25
-	VPTERNLOGD    $0x96, Y25, Y10, Y9
-	VPADDD        Y9, Y6, Y6
-	VPADDD        Y6, Y2, Y2
-	VMOVDQA32     Y7, Y9
-	VPTERNLOGD    $0xe8, Y1, Y0, Y9
-	VPADDD        Y9, Y6, Y6
-	VPRORD        $0x02, Y7, Y9
-	VPRORD        $0x0d, Y7, Y10
-	VPRORD        $0x16, Y7, Y25
-	VPTERNLOGD    $0x96, Y25, Y10, Y9
-	VPADDD        Y9, Y6, Y6
-	VPADDD        Y11, Y18, Y18
-	VPRORD        $0x07, Y19, Y9
-	VPRORD        $0x12, Y19, Y10
-	VPSRLD        $0x03, Y19, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y18, Y18
-	VPRORD        $0x11, Y16, Y9
-	VPRORD        $0x13, Y16, Y10
-	VPSRLD        $0x0a, Y16, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y18, Y18
-	VPADDD        Y18, Y5, Y5
-	VPADDD.BCST   constants<>+232(SB), Y5, Y5
-	VMOVDQA32     Y2, Y9
-	VPTERNLOGD    $0xca, Y4, Y3, Y9
-	VPADDD        Y9, Y5, Y5
-	VPRORD        $0x06, Y2, Y9
-	VPRORD        $0x0b, Y2, Y10
-	VPRORD        $0x19, Y2, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y5, Y5
-	VPADDD        Y5, Y1, Y1
-	VMOVDQA32     Y6, Y9
-	VPTERNLOGD    $0xe8, Y0, Y7, Y9
-	VPADDD        Y9, Y5, Y5
-	VPRORD        $0x02, Y6, Y9
-	VPRORD        $0x0d, Y6, Y10
-	VPRORD        $0x16, Y6, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y5, Y5
-	VPADDD        Y12, Y19, Y19
-	VPRORD        $0x07, Y20, Y9
-	VPRORD        $0x12, Y20, Y10
-	VPSRLD        $0x03, Y20, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y19, Y19
-	VPRORD        $0x11, Y17, Y9
-	VPRORD        $0x13, Y17, Y10
-	VPSRLD        $0x0a, Y17, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y19, Y19
-	VPADDD        Y19, Y4, Y4
-	VPADDD.BCST   constants<>+236(SB), Y4, Y4
-	VMOVDQA32     Y1, Y9
-	VPTERNLOGD    $0xca, Y3, Y2, Y9
-	VPADDD        Y9, Y4, Y4
-	VPRORD        $0x06, Y1, Y9
-	VPRORD        $0x0b, Y1, Y10
-	VPRORD        $0x19, Y1, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y4, Y4
-	VPADDD        Y4, Y0, Y0
-	VMOVDQA32     Y5, Y9
-	VPTERNLOGD    $0xe8, Y7, Y6, Y9
-	VPADDD        Y9, Y4, Y4
-	VPRORD        $0x02, Y5, Y9
-	VPRORD        $0x0d, Y5, Y10
-	VPRORD        $0x16, Y5, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y4, Y4
-	VPADDD        Y13, Y20, Y20
-	VPRORD        $0x07, Y21, Y9
-	VPRORD        $0x12, Y21, Y10
-	VPSRLD        $0x03, Y21, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y20, Y20
-	VPRORD        $0x11, Y18, Y9
-	VPRORD        $0x13, Y18, Y10
-	VPSRLD        $0x0a, Y18, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y20, Y20
-	VPADDD        Y20, Y3, Y3
-	VPADDD.BCST   constants<>+240(SB), Y3, Y3
-	VMOVDQA32     Y0, Y9
-	VPTERNLOGD    $0xca, Y2, Y1, Y9
-	VPADDD        Y9, Y3, Y3
-	VPRORD        $0x06, Y0, Y9
-	VPRORD        $0x0b, Y0, Y10
-	VPRORD        $0x19, Y0, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y3, Y3
-	VPADDD        Y3, Y7, Y7
-	VMOVDQA32     Y4, Y9
-	VPTERNLOGD    $0xe8, Y6, Y5, Y9
-	VPADDD        Y9, Y3, Y3
-	VPRORD        $0x02, Y4, Y9
-	VPRORD        $0x0d, Y4, Y10
-	VPRORD        $0x16, Y4, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y3, Y3
-	VPADDD        Y14, Y21, Y21
-	VPRORD        $0x07, Y22, Y9
-	VPRORD        $0x12, Y22, Y10
-	VPSRLD        $0x03, Y22, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y21, Y21
-	VPRORD        $0x11, Y19, Y9
-	VPRORD        $0x13, Y19, Y10
-	VPSRLD        $0x0a, Y19, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y21, Y21
-	VPADDD        Y21, Y2, Y2
-	VPADDD.BCST   constants<>+244(SB), Y2, Y2
-	VMOVDQA32     Y7, Y9
-	VPTERNLOGD    $0xca, Y1, Y0, Y9
-	VPADDD        Y9, Y2, Y2
-	VPRORD        $0x06, Y7, Y9
-	VPRORD        $0x0b, Y7, Y10
-	VPRORD        $0x19, Y7, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y2, Y2
-	VPADDD        Y2, Y6, Y6
-	VMOVDQA32     Y3, Y9
-	VPTERNLOGD    $0xe8, Y5, Y4, Y9
-	VPADDD        Y9, Y2, Y2
-	VPRORD        $0x02, Y3, Y9
-	VPRORD        $0x0d, Y3, Y10
-	VPRORD        $0x16, Y3, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y2, Y2
-	VPADDD        Y15, Y22, Y22
-	VPRORD        $0x07, Y23, Y9
-	VPRORD        $0x12, Y23, Y10
-	VPSRLD        $0x03, Y23, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y22, Y22
-	VPRORD        $0x11, Y20, Y9
-	VPRORD        $0x13, Y20, Y10
-	VPSRLD        $0x0a, Y20, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y22, Y22
-	VPADDD        Y22, Y1, Y1
-	VPADDD.BCST   constants<>+248(SB), Y1, Y1
-	VMOVDQA32     Y6, Y9
-	VPTERNLOGD    $0xca, Y0, Y7, Y9
-	VPADDD        Y9, Y1, Y1
-	VPRORD        $0x06, Y6, Y9
-	VPRORD        $0x0b, Y6, Y10
-	VPRORD        $0x19, Y6, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y1, Y1
-	VPADDD        Y1, Y5, Y5
-	VMOVDQA32     Y2, Y9
-	VPTERNLOGD    $0xe8, Y4, Y3, Y9
-	VPADDD        Y9, Y1, Y1
-	VPRORD        $0x02, Y2, Y9
-	VPRORD        $0x0d, Y2, Y10
-	VPRORD        $0x16, Y2, Y11
-	VPTERNLOGD    $0x96, Y11, Y10, Y9
-	VPADDD        Y9, Y1, Y1
-	VPADDD        Y16, Y23, Y23
-	VPRORD        $0x07, Y8, Y9
-	VPRORD        $0x12, Y8, Y10
-	VPSRLD        $0x03, Y8, Y8
-	VPTERNLOGD    $0x96, Y8, Y10, Y9
-	VPADDD        Y9, Y23, Y23
-	VPRORD        $0x11, Y21, Y8
-	VPRORD        $0x13, Y21, Y9
-	VPSRLD        $0x0a, Y21, Y10
-	VPTERNLOGD    $0x96, Y10, Y9, Y8
-	VPADDD        Y8, Y23, Y23
-	VPADDD        Y23, Y0, Y0
-	VPADDD.BCST   constants<>+252(SB), Y0, Y0
-	VMOVDQA32     Y5, Y8
-	VPTERNLOGD    $0xca, Y7, Y6, Y8
-	VPADDD        Y8, Y0, Y0
-	VPRORD        $0x06, Y5, Y8
-	VPRORD        $0x0b, Y5, Y9
-	VPRORD        $0x19, Y5, Y10
-	VPTERNLOGD    $0x96, Y10, Y9, Y8
-	VPADDD        Y8, Y0, Y0
-	VPADDD        Y0, Y4, Y4
-	VMOVDQA32     Y1, Y8
-	VPTERNLOGD    $0xe8, Y3, Y2, Y8
-	VPADDD        Y8, Y0, Y0
-	VPRORD        $0x02, Y1, Y8
-	VPRORD        $0x0d, Y1, Y9
-	VPRORD        $0x16, Y1, Y10
-	VPTERNLOGD    $0x96, Y10, Y9, Y8
-	VPADDD        Y8, Y0, Y0
-	VPADDD        (SP), Y0, Y0
-	VPADDD        32(SP), Y1, Y1
-	VPADDD        64(SP), Y2, Y2
-	VPADDD        96(SP), Y3, Y3
-	VPADDD        128(SP), Y4, Y4
-	VPADDD        160(SP), Y5, Y5
-	VPADDD        192(SP), Y6, Y6
-	VPADDD        224(SP), Y7, Y7
-	ADDQ          $0x40, R12
-	DECQ          DX
-	JNZ           block
-	VPUNPCKLDQ    Y1, Y0, Y8
-	VPUNPCKHDQ    Y1, Y0, Y0
-	VPUNPCKLDQ    Y3, Y2, Y1
-	VPUNPCKHDQ    Y3, Y2, Y3
-	VPUNPCKLQDQ   Y1, Y8, Y2
-	VPUNPCKHQDQ   Y1, Y8, Y1
-	VPUNPCKLQDQ   Y3, Y0, Y8
-	VPUNPCKHQDQ   Y3, Y0, Y0
-	MOVQ          (AX), BX
-	VMOVDQU32     X2, (BX)
-	MOVQ          32(AX), BX
-	VEXTRACTI32X4 $0x01, Y2, (BX)
-	MOVQ          8(AX), BX
-	VMOVDQU32     X1, (BX)
-	MOVQ          40(AX), BX
-	VEXTRACTI32X4 $0x01, Y1, (BX)
-	MOVQ          16(AX), BX
-	VMOVDQU32     X8, (BX)
-	MOVQ          48(AX), BX
-	VEXTRACTI32X4 $0x01, Y8, (BX)
-	MOVQ          24(AX), BX
-	VMOVDQU32     X0, (BX)
-	MOVQ          56(AX), BX
-	VEXTRACTI32X4 $0x01, Y0, (BX)
-	VPUNPCKLDQ    Y5, Y4, Y0
-	VPUNPCKHDQ    Y5, Y4, Y1
-	VPUNPCKLDQ    Y7, Y6, Y2
-	VPUNPCKHDQ    Y7, Y6, Y4
-	VPUNPCKLQDQ   Y2, Y0, Y3
-	VPUNPCKHQDQ   Y2, Y0, Y0
-	VPUNPCKLQDQ   Y4, Y1, Y2
-	VPUNPCKHQDQ   Y4, Y1, Y1
-	MOVQ          (AX), BX
-	VMOVDQU32     X3, 16(BX)
-	MOVQ          32(AX), BX
-	VEXTRACTI32X4 $0x01, Y3, 16(BX)
-	MOVQ          8(AX), BX
-	VMOVDQU32     X0, 16(BX)
-	MOVQ          40(AX), BX
-	VEXTRACTI32X4 $0x01, Y0, 16(BX)
-	MOVQ          16(AX), BX
-	VMOVDQU32     X2, 16(BX)
-	MOVQ          48(AX), BX
-	VEXTRACTI32X4 $0x01, Y2, 16(BX)
-	MOVQ          24(AX), BX
-	VMOVDQU32     X1, 16(BX)
-	MOVQ          56(AX), BX
-	VEXTRACTI32X4 $0x01, Y1, 16(BX)
+	VMOVDQU32       Y0, (SP)
+	VMOVDQU32       Y1, 32(SP)
+	VMOVDQU32       Y2, 64(SP)
+	VMOVDQU32       Y3, 96(SP)
+	VMOVDQU32       Y4, 128(SP)
+	VMOVDQU32       Y5, 160(SP)
+	VMOVDQU32       Y6, 192(SP)
+	VMOVDQU32       Y7, 224(SP)
+	MOVQ            (CX), SI
+	VBROADCASTI32X4 (SI)(DI*1), Y8
+	MOVQ            32(CX), SI
+	VINSERTI32X4    $0x01, (SI)(DI*1), Y8, Y8
+	MOVQ            8(CX), SI
+	VBROADCASTI32X4 (SI)(DI*1), Y11
+	MOVQ            40(CX), SI
+	VINSERTI32X4    $0x01, (SI)(DI*1), Y11, Y11
+	MOVQ            16(CX), SI
+	VBROADCASTI32X4 (SI)(DI*1), Y9
+	MOVQ            48(CX), SI
+	VINSERTI32X4    $0x01, (SI)(DI*1), Y9, Y9
+	MOVQ            24(CX), SI
+	VBROADCASTI32X4 (SI)(DI*1), Y12
+	MOVQ            56(CX), SI
+	VINSERTI32X4    $0x01, (SI)(DI*1), Y12, Y12
+	VPSHUFB         swap<>+0(SB), Y8, Y8
+	VPSHUFB         swap<>+0(SB), Y11, Y11
+	VPSHUFB         swap<>+0(SB), Y9, Y9
+	VPSHUFB         swap<>+0(SB), Y12, Y12
+	VPUNPCKLDQ      Y11, Y8, Y10
+	VPUNPCKHDQ      Y11, Y8, Y8
+	VPUNPCKLDQ      Y12, Y9, Y11
+	VPUNPCKHDQ      Y12, Y9, Y9
+	VPUNPCKLQDQ     Y11, Y10, Y16
+	VPUNPCKHQDQ     Y11, Y10, Y17
+	VPUNPCKLQDQ     Y9, Y8, Y18
+	VPUNPCKHQDQ     Y9, Y8, Y19
+	MOVQ            (CX), SI
+	VBROADCASTI32X4 16(SI)(DI*1), Y8
+	MOVQ            32(CX), SI
+	VINSERTI32X4    $0x01, 16(SI)(DI*1), Y8, Y8
+	MOVQ            8(CX), SI
+	VBROADCASTI32X4 16(SI)(DI*1), Y11
+	MOVQ            40(CX), SI
+	VINSERTI32X4    $0x01, 16(SI)(DI*1), Y11, Y11
+	MOVQ            16(CX), SI
+	VBROADCASTI32X4 16(SI)(DI*1), Y9
+	MOVQ            48(CX), SI
+	VINSERTI32X4    $0x01, 16(SI)(DI*1), Y9, Y9
+	MOVQ            24(CX), SI
+	VBROADCASTI32X4 16(SI)(DI*1), Y12
+	MOVQ            56(CX), SI
+	VINSERTI32X4    $0x01, 16(SI)(DI*1), Y12, Y12
+	VPSHUFB         swap<>+0(SB), Y8, Y8
+	VPSHUFB         swap<>+0(SB), Y11, Y11
+	VPSHUFB         swap<>+0(SB), Y9, Y9
+	VPSHUFB         swap<>+0(SB), Y12, Y12
+	VPUNPCKLDQ      Y11, Y8, Y10
+	VPUNPCKHDQ      Y11, Y8, Y8
+	VPUNPCKLDQ      Y12, Y9, Y11
+	VPUNPCKHDQ      Y12, Y9, Y9
+	VPUNPCKLQDQ     Y11, Y10, Y20
+	VPUNPCKHQDQ     Y11, Y10, Y21
+	VPUNPCKLQDQ     Y9, Y8, Y22
+	VPUNPCKHQDQ     Y9, Y8, Y23
+	MOVQ            (CX), SI
+	VBROADCASTI32X4 32(SI)(DI*1), Y8
+	MOVQ            32(CX), SI
+	VINSERTI32X4    $0x01, 32(SI)(DI*1), Y8, Y8
+	MOVQ            8(CX), SI
+	VBROADCASTI32X4 32(SI)(DI*1), Y11
+	MOVQ            40(CX), SI
+	VINSERTI32X4    $0x01, 32(SI)(DI*1), Y11, Y11
+	MOVQ            16(CX), SI
+	VBROADCASTI32X4 32(SI)(DI*1), Y9
+	MOVQ            48(CX), SI
+	VINSERTI32X4    $0x01, 32(SI)(DI*1), Y9, Y9
+	MOVQ            24(CX), SI
+	VBROADCASTI32X4 32(SI)(DI*1), Y12
+	MOVQ            56(CX), SI
+	VINSERTI32X4    $0x01, 32(SI)(DI*1), Y12, Y12
+	VPSHUFB         swap<>+0(SB), Y8, Y8
+	VPSHUFB         swap<>+0(SB), Y11, Y11
+	VPSHUFB         swap<>+0(SB), Y9, Y9
+	VPSHUFB         swap<>+0(SB), Y12, Y12
+	VPUNPCKLDQ      Y11, Y8, Y10
+	VPUNPCKHDQ      Y11, Y8, Y8
+	VPUNPCKLDQ      Y12, Y9, Y11
+	VPUNPCKHDQ      Y12, Y9, Y9
+	VPUNPCKLQDQ     Y11, Y10, Y24
+	VPUNPCKHQDQ     Y11, Y10, Y25
+	VPUNPCKLQDQ     Y9, Y8, Y26
+	VPUNPCKHQDQ     Y9, Y8, Y27
+	MOVQ            (CX), SI
+	VBROADCASTI32X4 48(SI)(DI*1), Y8
+	MOVQ            32(CX), SI
+	VINSERTI32X4    $0x01, 48(SI)(DI*1), Y8, Y8
+	MOVQ            8(CX), SI
+	VBROADCASTI32X4 48(SI)(DI*1), Y11
+	MOVQ            40(CX), SI
+	VINSERTI32X4    $0x01, 48(SI)(DI*1), Y11, Y11
+	MOVQ            16(CX), SI
+	VBROADCASTI32X4 48(SI)(DI*1), Y9
+	MOVQ            48(CX), SI
+	VINSERTI32X4    $0x01, 48(SI)(DI*1), Y9, Y9
+	MOVQ            24(CX), SI
+	VBROADCASTI32X4 48(SI)(DI*1), Y12
+	MOVQ            56(CX), SI
+	VINSERTI32X4    $0x01, 48(SI)(DI*1), Y12, Y12
+	VPSHUFB         swap<>+0(SB), Y8, Y8
+	VPSHUFB         swap<>+0(SB), Y11, Y11
+	VPSHUFB         swap<>+0(SB), Y9, Y9
+	VPSHUFB         swap<>+0(SB), Y12, Y12
+	VPUNPCKLDQ      Y11, Y8, Y10
+	VPUNPCKHDQ      Y11, Y8, Y8
+	VPUNPCKLDQ      Y12, Y9, Y11
+	VPUNPCKHDQ      Y12, Y9, Y9
+	VPUNPCKLQDQ     Y11, Y10, Y28
+	VPUNPCKHQDQ     Y11, Y10, Y29
+	VPUNPCKLQDQ     Y9, Y8, Y30
+	VPUNPCKHQDQ     Y9, Y8, Y31
+	VPADDD          Y16, Y7, Y7
+	VPADDD.BCST     (BX), Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xca, Y6, Y5, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x06, Y4, Y8
+	VPRORD          $0x0b, Y4, Y9
+	VPRORD          $0x19, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y7, Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xe8, Y2, Y1, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x02, Y0, Y8
+	VPRORD          $0x0d, Y0, Y9
+	VPRORD          $0x16, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y17, Y6, Y6
+	VPADDD.BCST     4(BX), Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xca, Y5, Y4, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x06, Y3, Y8
+	VPRORD          $0x0b, Y3, Y9
+	VPRORD          $0x19, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y6, Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xe8, Y1, Y0, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x02, Y7, Y8
+	VPRORD          $0x0d, Y7, Y9
+	VPRORD          $0x16, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y18, Y5, Y5
+	VPADDD.BCST     8(BX), Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xca, Y4, Y3, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x06, Y2, Y8
+	VPRORD          $0x0b, Y2, Y9
+	VPRORD          $0x19, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y5, Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xe8, Y0, Y7, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x02, Y6, Y8
+	VPRORD          $0x0d, Y6, Y9
+	VPRORD          $0x16, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y19, Y4, Y4
+	VPADDD.BCST     12(BX), Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xca, Y3, Y2, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x06, Y1, Y8
+	VPRORD          $0x0b, Y1, Y9
+	VPRORD          $0x19, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y4, Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xe8, Y7, Y6, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x02, Y5, Y8
+	VPRORD          $0x0d, Y5, Y9
+	VPRORD          $0x16, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y20, Y3, Y3
+	VPADDD.BCST     16(BX), Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xca, Y2, Y1, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x06, Y0, Y8
+	VPRORD          $0x0b, Y0, Y9
+	VPRORD          $0x19, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y3, Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xe8, Y6, Y5, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x02, Y4, Y8
+	VPRORD          $0x0d, Y4, Y9
+	VPRORD          $0x16, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y21, Y2, Y2
+	VPADDD.BCST     20(BX), Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xca, Y1, Y0, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x06, Y7, Y8
+	VPRORD          $0x0b, Y7, Y9
+	VPRORD          $0x19, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y2, Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xe8, Y5, Y4, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x02, Y3, Y8
+	VPRORD          $0x0d, Y3, Y9
+	VPRORD          $0x16, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y22, Y1, Y1
+	VPADDD.BCST     24(BX), Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xca, Y0, Y7, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x06, Y6, Y8
+	VPRORD          $0x0b, Y6, Y9
+	VPRORD          $0x19, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y1, Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xe8, Y4, Y3, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x02, Y2, Y8
+	VPRORD          $0x0d, Y2, Y9
+	VPRORD          $0x16, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y23, Y0, Y0
+	VPADDD.BCST     28(BX), Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xca, Y7, Y6, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x06, Y5, Y8
+	VPRORD          $0x0b, Y5, Y9
+	VPRORD          $0x19, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y0, Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xe8, Y3, Y2, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x02, Y1, Y8
+	VPRORD          $0x0d, Y1, Y9
+	VPRORD          $0x16, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y24, Y7, Y7
+	VPADDD.BCST     32(BX), Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xca, Y6, Y5, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x06, Y4, Y8
+	VPRORD          $0x0b, Y4, Y9
+	VPRORD          $0x19, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y7, Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xe8, Y2, Y1, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x02, Y0, Y8
+	VPRORD          $0x0d, Y0, Y9
+	VPRORD          $0x16, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y25, Y6, Y6
+	VPADDD.BCST     36(BX), Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xca, Y5, Y4, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x06, Y3, Y8
+	VPRORD          $0x0b, Y3, Y9
+	VPRORD          $0x19, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y6, Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xe8, Y1, Y0, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x02, Y7, Y8
+	VPRORD          $0x0d, Y7, Y9
+	VPRORD          $0x16, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y26, Y5, Y5
+	VPADDD.BCST     40(BX), Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xca, Y4, Y3, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x06, Y2, Y8
+	VPRORD          $0x0b, Y2, Y9
+	VPRORD          $0x19, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y5, Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xe8, Y0, Y7, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x02, Y6, Y8
+	VPRORD          $0x0d, Y6, Y9
+	VPRORD          $0x16, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y27, Y4, Y4
+	VPADDD.BCST     44(BX), Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xca, Y3, Y2, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x06, Y1, Y8
+	VPRORD          $0x0b, Y1, Y9
+	VPRORD          $0x19, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y4, Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xe8, Y7, Y6, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x02, Y5, Y8
+	VPRORD          $0x0d, Y5, Y9
+	VPRORD          $0x16, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y28, Y3, Y3
+	VPADDD.BCST     48(BX), Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xca, Y2, Y1, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x06, Y0, Y8
+	VPRORD          $0x0b, Y0, Y9
+	VPRORD          $0x19, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y3, Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xe8, Y6, Y5, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x02, Y4, Y8
+	VPRORD          $0x0d, Y4, Y9
+	VPRORD          $0x16, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y29, Y2, Y2
+	VPADDD.BCST     52(BX), Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xca, Y1, Y0, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x06, Y7, Y8
+	VPRORD          $0x0b, Y7, Y9
+	VPRORD          $0x19, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y2, Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xe8, Y5, Y4, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x02, Y3, Y8
+	VPRORD          $0x0d, Y3, Y9
+	VPRORD          $0x16, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y30, Y1, Y1
+	VPADDD.BCST     56(BX), Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xca, Y0, Y7, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x06, Y6, Y8
+	VPRORD          $0x0b, Y6, Y9
+	VPRORD          $0x19, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y1, Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xe8, Y4, Y3, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x02, Y2, Y8
+	VPRORD          $0x0d, Y2, Y9
+	VPRORD          $0x16, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y31, Y0, Y0
+	VPADDD.BCST     60(BX), Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xca, Y7, Y6, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x06, Y5, Y8
+	VPRORD          $0x0b, Y5, Y9
+	VPRORD          $0x19, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y0, Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xe8, Y3, Y2, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x02, Y1, Y8
+	VPRORD          $0x0d, Y1, Y9
+	VPRORD          $0x16, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y25, Y16, Y16
+	VPRORD          $0x07, Y17, Y8
+	VPRORD          $0x12, Y17, Y9
+	VPSRLD          $0x03, Y17, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y16, Y16
+	VPRORD          $0x11, Y30, Y8
+	VPRORD          $0x13, Y30, Y9
+	VPSRLD          $0x0a, Y30, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y16, Y16
+	VPADDD          Y16, Y7, Y7
+	VPADDD.BCST     64(BX), Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xca, Y6, Y5, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x06, Y4, Y8
+	VPRORD          $0x0b, Y4, Y9
+	VPRORD          $0x19, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y7, Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xe8, Y2, Y1, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x02, Y0, Y8
+	VPRORD          $0x0d, Y0, Y9
+	VPRORD          $0x16, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y26, Y17, Y17
+	VPRORD          $0x07, Y18, Y8
+	VPRORD          $0x12, Y18, Y9
+	VPSRLD          $0x03, Y18, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y17, Y17
+	VPRORD          $0x11, Y31, Y8
+	VPRORD          $0x13, Y31, Y9
+	VPSRLD          $0x0a, Y31, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y17, Y17
+	VPADDD          Y17, Y6, Y6
+	VPADDD.BCST     68(BX), Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xca, Y5, Y4, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x06, Y3, Y8
+	VPRORD          $0x0b, Y3, Y9
+	VPRORD          $0x19, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y6, Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xe8, Y1, Y0, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x02, Y7, Y8
+	VPRORD          $0x0d, Y7, Y9
+	VPRORD          $0x16, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y27, Y18, Y18
+	VPRORD          $0x07, Y19, Y8
+	VPRORD          $0x12, Y19, Y9
+	VPSRLD          $0x03, Y19, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y18, Y18
+	VPRORD          $0x11, Y16, Y8
+	VPRORD          $0x13, Y16, Y9
+	VPSRLD          $0x0a, Y16, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y18, Y18
+	VPADDD          Y18, Y5, Y5
+	VPADDD.BCST     72(BX), Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xca, Y4, Y3, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x06, Y2, Y8
+	VPRORD          $0x0b, Y2, Y9
+	VPRORD          $0x19, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y5, Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xe8, Y0, Y7, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x02, Y6, Y8
+	VPRORD          $0x0d, Y6, Y9
+	VPRORD          $0x16, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y28, Y19, Y19
+	VPRORD          $0x07, Y20, Y8
+	VPRORD          $0x12, Y20, Y9
+	VPSRLD          $0x03, Y20, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y19, Y19
+	VPRORD          $0x11, Y17, Y8
+	VPRORD          $0x13, Y17, Y9
+	VPSRLD          $0x0a, Y17, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y19, Y19
+	VPADDD          Y19, Y4, Y4
+	VPADDD.BCST     76(BX), Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xca, Y3, Y2, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x06, Y1, Y8
+	VPRORD          $0x0b, Y1, Y9
+	VPRORD          $0x19, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y4, Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xe8, Y7, Y6, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x02, Y5, Y8
+	VPRORD          $0x0d, Y5, Y9
+	VPRORD          $0x16, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y29, Y20, Y20
+	VPRORD          $0x07, Y21, Y8
+	VPRORD          $0x12, Y21, Y9
+	VPSRLD          $0x03, Y21, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y20, Y20
+	VPRORD          $0x11, Y18, Y8
+	VPRORD          $0x13, Y18, Y9
+	VPSRLD          $0x0a, Y18, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y20, Y20
+	VPADDD          Y20, Y3, Y3
+	VPADDD.BCST     80(BX), Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xca, Y2, Y1, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x06, Y0, Y8
+	VPRORD          $0x0b, Y0, Y9
+	VPRORD          $0x19, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y3, Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xe8, Y6, Y5, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x02, Y4, Y8
+	VPRORD          $0x0d, Y4, Y9
+	VPRORD          $0x16, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y30, Y21, Y21
+	VPRORD          $0x07, Y22, Y8
+	VPRORD          $0x12, Y22, Y9
+	VPSRLD          $0x03, Y22, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y21, Y21
+	VPRORD          $0x11, Y19, Y8
+	VPRORD          $0x13, Y19, Y9
+	VPSRLD          $0x0a, Y19, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y21, Y21
+	VPADDD          Y21, Y2, Y2
+	VPADDD.BCST     84(BX), Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xca, Y1, Y0, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x06, Y7, Y8
+	VPRORD          $0x0b, Y7, Y9
+	VPRORD          $0x19, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y2, Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xe8, Y5, Y4, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x02, Y3, Y8
+	VPRORD          $0x0d, Y3, Y9
+	VPRORD          $0x16, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y31, Y22, Y22
+	VPRORD          $0x07, Y23, Y8
+	VPRORD          $0x12, Y23, Y9
+	VPSRLD          $0x03, Y23, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y22, Y22
+	VPRORD          $0x11, Y20, Y8
+	VPRORD          $0x13, Y20, Y9
+	VPSRLD          $0x0a, Y20, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y22, Y22
+	VPADDD          Y22, Y1, Y1
+	VPADDD.BCST     88(BX), Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xca, Y0, Y7, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x06, Y6, Y8
+	VPRORD          $0x0b, Y6, Y9
+	VPRORD          $0x19, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y1, Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xe8, Y4, Y3, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x02, Y2, Y8
+	VPRORD          $0x0d, Y2, Y9
+	VPRORD          $0x16, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y16, Y23, Y23
+	VPRORD          $0x07, Y24, Y8
+	VPRORD          $0x12, Y24, Y9
+	VPSRLD          $0x03, Y24, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y23, Y23
+	VPRORD          $0x11, Y21, Y8
+	VPRORD          $0x13, Y21, Y9
+	VPSRLD          $0x0a, Y21, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y23, Y23
+	VPADDD          Y23, Y0, Y0
+	VPADDD.BCST     92(BX), Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xca, Y7, Y6, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x06, Y5, Y8
+	VPRORD          $0x0b, Y5, Y9
+	VPRORD          $0x19, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y0, Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xe8, Y3, Y2, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x02, Y1, Y8
+	VPRORD          $0x0d, Y1, Y9
+	VPRORD          $0x16, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y17, Y24, Y24
+	VPRORD          $0x07, Y25, Y8
+	VPRORD          $0x12, Y25, Y9
+	VPSRLD          $0x03, Y25, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y24, Y24
+	VPRORD          $0x11, Y22, Y8
+	VPRORD          $0x13, Y22, Y9
+	VPSRLD          $0x0a, Y22, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y24, Y24
+	VPADDD          Y24, Y7, Y7
+	VPADDD.BCST     96(BX), Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xca, Y6, Y5, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x06, Y4, Y8
+	VPRORD          $0x0b, Y4, Y9
+	VPRORD          $0x19, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y7, Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xe8, Y2, Y1, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x02, Y0, Y8
+	VPRORD          $0x0d, Y0, Y9
+	VPRORD          $0x16, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y18, Y25, Y25
+	VPRORD          $0x07, Y26, Y8
+	VPRORD          $0x12, Y26, Y9
+	VPSRLD          $0x03, Y26, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y25, Y25
+	VPRORD          $0x11, Y23, Y8
+	VPRORD          $0x13, Y23, Y9
+	VPSRLD          $0x0a, Y23, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y25, Y25
+	VPADDD          Y25, Y6, Y6
+	VPADDD.BCST     100(BX), Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xca, Y5, Y4, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x06, Y3, Y8
+	VPRORD          $0x0b, Y3, Y9
+	VPRORD          $0x19, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y6, Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xe8, Y1, Y0, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x02, Y7, Y8
+	VPRORD          $0x0d, Y7, Y9
+	VPRORD          $0x16, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y19, Y26, Y26
+	VPRORD          $0x07, Y27, Y8
+	VPRORD          $0x12, Y27, Y9
+	VPSRLD          $0x03, Y27, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y26, Y26
+	VPRORD          $0x11, Y24, Y8
+	VPRORD          $0x13, Y24, Y9
+	VPSRLD          $0x0a, Y24, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y26, Y26
+	VPADDD          Y26, Y5, Y5
+	VPADDD.BCST     104(BX), Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xca, Y4, Y3, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x06, Y2, Y8
+	VPRORD          $0x0b, Y2, Y9
+	VPRORD          $0x19, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y5, Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xe8, Y0, Y7, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x02, Y6, Y8
+	VPRORD          $0x0d, Y6, Y9
+	VPRORD          $0x16, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y20, Y27, Y27
+	VPRORD          $0x07, Y28, Y8
+	VPRORD          $0x12, Y28, Y9
+	VPSRLD          $0x03, Y28, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y27, Y27
+	VPRORD          $0x11, Y25, Y8
+	VPRORD          $0x13, Y25, Y9
+	VPSRLD          $0x0a, Y25, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y27, Y27
+	VPADDD          Y27, Y4, Y4
+	VPADDD.BCST     108(BX), Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xca, Y3, Y2, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x06, Y1, Y8
+	VPRORD          $0x0b, Y1, Y9
+	VPRORD          $0x19, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y4, Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xe8, Y7, Y6, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x02, Y5, Y8
+	VPRORD          $0x0d, Y5, Y9
+	VPRORD          $0x16, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y21, Y28, Y28
+	VPRORD          $0x07, Y29, Y8
+	VPRORD          $0x12, Y29, Y9
+	VPSRLD          $0x03, Y29, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y28, Y28
+	VPRORD          $0x11, Y26, Y8
+	VPRORD          $0x13, Y26, Y9
+	VPSRLD          $0x0a, Y26, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y28, Y28
+	VPADDD          Y28, Y3, Y3
+	VPADDD.BCST     112(BX), Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xca, Y2, Y1, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x06, Y0, Y8
+	VPRORD          $0x0b, Y0, Y9
+	VPRORD          $0x19, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y3, Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xe8, Y6, Y5, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x02, Y4, Y8
+	VPRORD          $0x0d, Y4, Y9
+	VPRORD          $0x16, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y22, Y29, Y29
+	VPRORD          $0x07, Y30, Y8
+	VPRORD          $0x12, Y30, Y9
+	VPSRLD          $0x03, Y30, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y29, Y29
+	VPRORD          $0x11, Y27, Y8
+	VPRORD          $0x13, Y27, Y9
+	VPSRLD          $0x0a, Y27, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y29, Y29
+	VPADDD          Y29, Y2, Y2
+	VPADDD.BCST     116(BX), Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xca, Y1, Y0, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x06, Y7, Y8
+	VPRORD          $0x0b, Y7, Y9
+	VPRORD          $0x19, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y2, Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xe8, Y5, Y4, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x02, Y3, Y8
+	VPRORD          $0x0d, Y3, Y9
+	VPRORD          $0x16, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y23, Y30, Y30
+	VPRORD          $0x07, Y31, Y8
+	VPRORD          $0x12, Y31, Y9
+	VPSRLD          $0x03, Y31, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y30, Y30
+	VPRORD          $0x11, Y28, Y8
+	VPRORD          $0x13, Y28, Y9
+	VPSRLD          $0x0a, Y28, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y30, Y30
+	VPADDD          Y30, Y1, Y1
+	VPADDD.BCST     120(BX), Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xca, Y0, Y7, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x06, Y6, Y8
+	VPRORD          $0x0b, Y6, Y9
+	VPRORD          $0x19, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y1, Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xe8, Y4, Y3, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x02, Y2, Y8
+	VPRORD          $0x0d, Y2, Y9
+	VPRORD          $0x16, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y24, Y31, Y31
+	VPRORD          $0x07, Y16, Y8
+	VPRORD          $0x12, Y16, Y9
+	VPSRLD          $0x03, Y16, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y31, Y31
+	VPRORD          $0x11, Y29, Y8
+	VPRORD          $0x13, Y29, Y9
+	VPSRLD          $0x0a, Y29, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y31, Y31
+	VPADDD          Y31, Y0, Y0
+	VPADDD.BCST     124(BX), Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xca, Y7, Y6, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x06, Y5, Y8
+	VPRORD          $0x0b, Y5, Y9
+	VPRORD          $0x19, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y0, Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xe8, Y3, Y2, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x02, Y1, Y8
+	VPRORD          $0x0d, Y1, Y9
+	VPRORD          $0x16, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y25, Y16, Y16
+	VPRORD          $0x07, Y17, Y8
+	VPRORD          $0x12, Y17, Y9
+	VPSRLD          $0x03, Y17, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y16, Y16
+	VPRORD          $0x11, Y30, Y8
+	VPRORD          $0x13, Y30, Y9
+	VPSRLD          $0x0a, Y30, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y16, Y16
+	VPADDD          Y16, Y7, Y7
+	VPADDD.BCST     128(BX), Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xca, Y6, Y5, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x06, Y4, Y8
+	VPRORD          $0x0b, Y4, Y9
+	VPRORD          $0x19, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y7, Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xe8, Y2, Y1, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x02, Y0, Y8
+	VPRORD          $0x0d, Y0, Y9
+	VPRORD          $0x16, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y26, Y17, Y17
+	VPRORD          $0x07, Y18, Y8
+	VPRORD          $0x12, Y18, Y9
+	VPSRLD          $0x03, Y18, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y17, Y17
+	VPRORD          $0x11, Y31, Y8
+	VPRORD          $0x13, Y31, Y9
+	VPSRLD          $0x0a, Y31, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y17, Y17
+	VPADDD          Y17, Y6, Y6
+	VPADDD.BCST     132(BX), Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xca, Y5, Y4, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x06, Y3, Y8
+	VPRORD          $0x0b, Y3, Y9
+	VPRORD          $0x19, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y6, Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xe8, Y1, Y0, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x02, Y7, Y8
+	VPRORD          $0x0d, Y7, Y9
+	VPRORD          $0x16, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y27, Y18, Y18
+	VPRORD          $0x07, Y19, Y8
+	VPRORD          $0x12, Y19, Y9
+	VPSRLD          $0x03, Y19, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y18, Y18
+	VPRORD          $0x11, Y16, Y8
+	VPRORD          $0x13, Y16, Y9
+	VPSRLD          $0x0a, Y16, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y18, Y18
+	VPADDD          Y18, Y5, Y5
+	VPADDD.BCST     136(BX), Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xca, Y4, Y3, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x06, Y2, Y8
+	VPRORD          $0x0b, Y2, Y9
+	VPRORD          $0x19, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y5, Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xe8, Y0, Y7, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x02, Y6, Y8
+	VPRORD          $0x0d, Y6, Y9
+	VPRORD          $0x16, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y28, Y19, Y19
+	VPRORD          $0x07, Y20, Y8
+	VPRORD          $0x12, Y20, Y9
+	VPSRLD          $0x03, Y20, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y19, Y19
+	VPRORD          $0x11, Y17, Y8
+	VPRORD          $0x13, Y17, Y9
+	VPSRLD          $0x0a, Y17, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y19, Y19
+	VPADDD          Y19, Y4, Y4
+	VPADDD.BCST     140(BX), Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xca, Y3, Y2, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x06, Y1, Y8
+	VPRORD          $0x0b, Y1, Y9
+	VPRORD          $0x19, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y4, Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xe8, Y7, Y6, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x02, Y5, Y8
+	VPRORD          $0x0d, Y5, Y9
+	VPRORD          $0x16, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y29, Y20, Y20
+	VPRORD          $0x07, Y21, Y8
+	VPRORD          $0x12, Y21, Y9
+	VPSRLD          $0x03, Y21, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y20, Y20
+	VPRORD          $0x11, Y18, Y8
+	VPRORD          $0x13, Y18, Y9
+	VPSRLD          $0x0a, Y18, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y20, Y20
+	VPADDD          Y20, Y3, Y3
+	VPADDD.BCST     144(BX), Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xca, Y2, Y1, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x06, Y0, Y8
+	VPRORD          $0x0b, Y0, Y9
+	VPRORD          $0x19, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y3, Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xe8, Y6, Y5, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x02, Y4, Y8
+	VPRORD          $0x0d, Y4, Y9
+	VPRORD          $0x16, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y30, Y21, Y21
+	VPRORD          $0x07, Y22, Y8
+	VPRORD          $0x12, Y22, Y9
+	VPSRLD          $0x03, Y22, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y21, Y21
+	VPRORD          $0x11, Y19, Y8
+	VPRORD          $0x13, Y19, Y9
+	VPSRLD          $0x0a, Y19, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y21, Y21
+	VPADDD          Y21, Y2, Y2
+	VPADDD.BCST     148(BX), Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xca, Y1, Y0, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x06, Y7, Y8
+	VPRORD          $0x0b, Y7, Y9
+	VPRORD          $0x19, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y2, Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xe8, Y5, Y4, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x02, Y3, Y8
+	VPRORD          $0x0d, Y3, Y9
+	VPRORD          $0x16, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y31, Y22, Y22
+	VPRORD          $0x07, Y23, Y8
+	VPRORD          $0x12, Y23, Y9
+	VPSRLD          $0x03, Y23, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y22, Y22
+	VPRORD          $0x11, Y20, Y8
+	VPRORD          $0x13, Y20, Y9
+	VPSRLD          $0x0a, Y20, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y22, Y22
+	VPADDD          Y22, Y1, Y1
+	VPADDD.BCST     152(BX), Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xca, Y0, Y7, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x06, Y6, Y8
+	VPRORD          $0x0b, Y6, Y9
+	VPRORD          $0x19, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y1, Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xe8, Y4, Y3, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x02, Y2, Y8
+	VPRORD          $0x0d, Y2, Y9
+	VPRORD          $0x16, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y16, Y23, Y23
+	VPRORD          $0x07, Y24, Y8
+	VPRORD          $0x12, Y24, Y9
+	VPSRLD          $0x03, Y24, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y23, Y23
+	VPRORD          $0x11, Y21, Y8
+	VPRORD          $0x13, Y21, Y9
+	VPSRLD          $0x0a, Y21, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y23, Y23
+	VPADDD          Y23, Y0, Y0
+	VPADDD.BCST     156(BX), Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xca, Y7, Y6, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x06, Y5, Y8
+	VPRORD          $0x0b, Y5, Y9
+	VPRORD          $0x19, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y0, Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xe8, Y3, Y2, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x02, Y1, Y8
+	VPRORD          $0x0d, Y1, Y9
+	VPRORD          $0x16, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y17, Y24, Y24
+	VPRORD          $0x07, Y25, Y8
+	VPRORD          $0x12, Y25, Y9
+	VPSRLD          $0x03, Y25, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y24, Y24
+	VPRORD          $0x11, Y22, Y8
+	VPRORD          $0x13, Y22, Y9
+	VPSRLD          $0x0a, Y22, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y24, Y24
+	VPADDD          Y24, Y7, Y7
+	VPADDD.BCST     160(BX), Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xca, Y6, Y5, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x06, Y4, Y8
+	VPRORD          $0x0b, Y4, Y9
+	VPRORD          $0x19, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y7, Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xe8, Y2, Y1, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x02, Y0, Y8
+	VPRORD          $0x0d, Y0, Y9
+	VPRORD          $0x16, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y18, Y25, Y25
+	VPRORD          $0x07, Y26, Y8
+	VPRORD          $0x12, Y26, Y9
+	VPSRLD          $0x03, Y26, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y25, Y25
+	VPRORD          $0x11, Y23, Y8
+	VPRORD          $0x13, Y23, Y9
+	VPSRLD          $0x0a, Y23, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y25, Y25
+	VPADDD          Y25, Y6, Y6
+	VPADDD.BCST     164(BX), Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xca, Y5, Y4, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x06, Y3, Y8
+	VPRORD          $0x0b, Y3, Y9
+	VPRORD          $0x19, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y6, Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xe8, Y1, Y0, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x02, Y7, Y8
+	VPRORD          $0x0d, Y7, Y9
+	VPRORD          $0x16, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y19, Y26, Y26
+	VPRORD          $0x07, Y27, Y8
+	VPRORD          $0x12, Y27, Y9
+	VPSRLD          $0x03, Y27, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y26, Y26
+	VPRORD          $0x11, Y24, Y8
+	VPRORD          $0x13, Y24, Y9
+	VPSRLD          $0x0a, Y24, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y26, Y26
+	VPADDD          Y26, Y5, Y5
+	VPADDD.BCST     168(BX), Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xca, Y4, Y3, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x06, Y2, Y8
+	VPRORD          $0x0b, Y2, Y9
+	VPRORD          $0x19, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y5, Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xe8, Y0, Y7, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x02, Y6, Y8
+	VPRORD          $0x0d, Y6, Y9
+	VPRORD          $0x16, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y20, Y27, Y27
+	VPRORD          $0x07, Y28, Y8
+	VPRORD          $0x12, Y28, Y9
+	VPSRLD          $0x03, Y28, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y27, Y27
+	VPRORD          $0x11, Y25, Y8
+	VPRORD          $0x13, Y25, Y9
+	VPSRLD          $0x0a, Y25, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y27, Y27
+	VPADDD          Y27, Y4, Y4
+	VPADDD.BCST     172(BX), Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xca, Y3, Y2, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x06, Y1, Y8
+	VPRORD          $0x0b, Y1, Y9
+	VPRORD          $0x19, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y4, Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xe8, Y7, Y6, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x02, Y5, Y8
+	VPRORD          $0x0d, Y5, Y9
+	VPRORD          $0x16, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y21, Y28, Y28
+	VPRORD          $0x07, Y29, Y8
+	VPRORD          $0x12, Y29, Y9
+	VPSRLD          $0x03, Y29, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y28, Y28
+	VPRORD          $0x11, Y26, Y8
+	VPRORD          $0x13, Y26, Y9
+	VPSRLD          $0x0a, Y26, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y28, Y28
+	VPADDD          Y28, Y3, Y3
+	VPADDD.BCST     176(BX), Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xca, Y2, Y1, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x06, Y0, Y8
+	VPRORD          $0x0b, Y0, Y9
+	VPRORD          $0x19, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y3, Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xe8, Y6, Y5, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x02, Y4, Y8
+	VPRORD          $0x0d, Y4, Y9
+	VPRORD          $0x16, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y22, Y29, Y29
+	VPRORD          $0x07, Y30, Y8
+	VPRORD          $0x12, Y30, Y9
+	VPSRLD          $0x03, Y30, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y29, Y29
+	VPRORD          $0x11, Y27, Y8
+	VPRORD          $0x13, Y27, Y9
+	VPSRLD          $0x0a, Y27, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y29, Y29
+	VPADDD          Y29, Y2, Y2
+	VPADDD.BCST     180(BX), Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xca, Y1, Y0, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x06, Y7, Y8
+	VPRORD          $0x0b, Y7, Y9
+	VPRORD          $0x19, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y2, Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xe8, Y5, Y4, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x02, Y3, Y8
+	VPRORD          $0x0d, Y3, Y9
+	VPRORD          $0x16, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y23, Y30, Y30
+	VPRORD          $0x07, Y31, Y8
+	VPRORD          $0x12, Y31, Y9
+	VPSRLD          $0x03, Y31, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y30, Y30
+	VPRORD          $0x11, Y28, Y8
+	VPRORD          $0x13, Y28, Y9
+	VPSRLD          $0x0a, Y28, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y30, Y30
+	VPADDD          Y30, Y1, Y1
+	VPADDD.BCST     184(BX), Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xca, Y0, Y7, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x06, Y6, Y8
+	VPRORD          $0x0b, Y6, Y9
+	VPRORD          $0x19, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y1, Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xe8, Y4, Y3, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x02, Y2, Y8
+	VPRORD          $0x0d, Y2, Y9
+	VPRORD          $0x16, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y24, Y31, Y31
+	VPRORD          $0x07, Y16, Y8
+	VPRORD          $0x12, Y16, Y9
+	VPSRLD          $0x03, Y16, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y31, Y31
+	VPRORD          $0x11, Y29, Y8
+	VPRORD          $0x13, Y29, Y9
+	VPSRLD          $0x0a, Y29, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y31, Y31
+	VPADDD          Y31, Y0, Y0
+	VPADDD.BCST     188(BX), Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xca, Y7, Y6, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x06, Y5, Y8
+	VPRORD          $0x0b, Y5, Y9
+	VPRORD          $0x19, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y0, Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xe8, Y3, Y2, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x02, Y1, Y8
+	VPRORD          $0x0d, Y1, Y9
+	VPRORD          $0x16, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y25, Y16, Y16
+	VPRORD          $0x07, Y17, Y8
+	VPRORD          $0x12, Y17, Y9
+	VPSRLD          $0x03, Y17, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y16, Y16
+	VPRORD          $0x11, Y30, Y8
+	VPRORD          $0x13, Y30, Y9
+	VPSRLD          $0x0a, Y30, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y16, Y16
+	VPADDD          Y16, Y7, Y7
+	VPADDD.BCST     192(BX), Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xca, Y6, Y5, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x06, Y4, Y8
+	VPRORD          $0x0b, Y4, Y9
+	VPRORD          $0x19, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y7, Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xe8, Y2, Y1, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x02, Y0, Y8
+	VPRORD          $0x0d, Y0, Y9
+	VPRORD          $0x16, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y26, Y17, Y17
+	VPRORD          $0x07, Y18, Y8
+	VPRORD          $0x12, Y18, Y9
+	VPSRLD          $0x03, Y18, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y17, Y17
+	VPRORD          $0x11, Y31, Y8
+	VPRORD          $0x13, Y31, Y9
+	VPSRLD          $0x0a, Y31, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y17, Y17
+	VPADDD          Y17, Y6, Y6
+	VPADDD.BCST     196(BX), Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xca, Y5, Y4, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x06, Y3, Y8
+	VPRORD          $0x0b, Y3, Y9
+	VPRORD          $0x19, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y6, Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xe8, Y1, Y0, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x02, Y7, Y8
+	VPRORD          $0x0d, Y7, Y9
+	VPRORD          $0x16, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y27, Y18, Y18
+	VPRORD          $0x07, Y19, Y8
+	VPRORD          $0x12, Y19, Y9
+	VPSRLD          $0x03, Y19, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y18, Y18
+	VPRORD          $0x11, Y16, Y8
+	VPRORD          $0x13, Y16, Y9
+	VPSRLD          $0x0a, Y16, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y18, Y18
+	VPADDD          Y18, Y5, Y5
+	VPADDD.BCST     200(BX), Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xca, Y4, Y3, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x06, Y2, Y8
+	VPRORD          $0x0b, Y2, Y9
+	VPRORD          $0x19, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y5, Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xe8, Y0, Y7, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x02, Y6, Y8
+	VPRORD          $0x0d, Y6, Y9
+	VPRORD          $0x16, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y28, Y19, Y19
+	VPRORD          $0x07, Y20, Y8
+	VPRORD          $0x12, Y20, Y9
+	VPSRLD          $0x03, Y20, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y19, Y19
+	VPRORD          $0x11, Y17, Y8
+	VPRORD          $0x13, Y17, Y9
+	VPSRLD          $0x0a, Y17, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y19, Y19
+	VPADDD          Y19, Y4, Y4
+	VPADDD.BCST     204(BX), Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xca, Y3, Y2, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x06, Y1, Y8
+	VPRORD          $0x0b, Y1, Y9
+	VPRORD          $0x19, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y4, Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xe8, Y7, Y6, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x02, Y5, Y8
+	VPRORD          $0x0d, Y5, Y9
+	VPRORD          $0x16, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y29, Y20, Y20
+	VPRORD          $0x07, Y21, Y8
+	VPRORD          $0x12, Y21, Y9
+	VPSRLD          $0x03, Y21, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y20, Y20
+	VPRORD          $0x11, Y18, Y8
+	VPRORD          $0x13, Y18, Y9
+	VPSRLD          $0x0a, Y18, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y20, Y20
+	VPADDD          Y20, Y3, Y3
+	VPADDD.BCST     208(BX), Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xca, Y2, Y1, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x06, Y0, Y8
+	VPRORD          $0x0b, Y0, Y9
+	VPRORD          $0x19, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y3, Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xe8, Y6, Y5, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x02, Y4, Y8
+	VPRORD          $0x0d, Y4, Y9
+	VPRORD          $0x16, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y30, Y21, Y21
+	VPRORD          $0x07, Y22, Y8
+	VPRORD          $0x12, Y22, Y9
+	VPSRLD          $0x03, Y22, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y21, Y21
+	VPRORD          $0x11, Y19, Y8
+	VPRORD          $0x13, Y19, Y9
+	VPSRLD          $0x0a, Y19, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y21, Y21
+	VPADDD          Y21, Y2, Y2
+	VPADDD.BCST     212(BX), Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xca, Y1, Y0, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x06, Y7, Y8
+	VPRORD          $0x0b, Y7, Y9
+	VPRORD          $0x19, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y2, Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xe8, Y5, Y4, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x02, Y3, Y8
+	VPRORD          $0x0d, Y3, Y9
+	VPRORD          $0x16, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y31, Y22, Y22
+	VPRORD          $0x07, Y23, Y8
+	VPRORD          $0x12, Y23, Y9
+	VPSRLD          $0x03, Y23, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y22, Y22
+	VPRORD          $0x11, Y20, Y8
+	VPRORD          $0x13, Y20, Y9
+	VPSRLD          $0x0a, Y20, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y22, Y22
+	VPADDD          Y22, Y1, Y1
+	VPADDD.BCST     216(BX), Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xca, Y0, Y7, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x06, Y6, Y8
+	VPRORD          $0x0b, Y6, Y9
+	VPRORD          $0x19, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y1, Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xe8, Y4, Y3, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x02, Y2, Y8
+	VPRORD          $0x0d, Y2, Y9
+	VPRORD          $0x16, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y16, Y23, Y23
+	VPRORD          $0x07, Y24, Y8
+	VPRORD          $0x12, Y24, Y9
+	VPSRLD          $0x03, Y24, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y23, Y23
+	VPRORD          $0x11, Y21, Y8
+	VPRORD          $0x13, Y21, Y9
+	VPSRLD          $0x0a, Y21, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y23, Y23
+	VPADDD          Y23, Y0, Y0
+	VPADDD.BCST     220(BX), Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xca, Y7, Y6, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x06, Y5, Y8
+	VPRORD          $0x0b, Y5, Y9
+	VPRORD          $0x19, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y0, Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xe8, Y3, Y2, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x02, Y1, Y8
+	VPRORD          $0x0d, Y1, Y9
+	VPRORD          $0x16, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y17, Y24, Y24
+	VPRORD          $0x07, Y25, Y8
+	VPRORD          $0x12, Y25, Y9
+	VPSRLD          $0x03, Y25, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y24, Y24
+	VPRORD          $0x11, Y22, Y8
+	VPRORD          $0x13, Y22, Y9
+	VPSRLD          $0x0a, Y22, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y24, Y24
+	VPADDD          Y24, Y7, Y7
+	VPADDD.BCST     224(BX), Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xca, Y6, Y5, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x06, Y4, Y8
+	VPRORD          $0x0b, Y4, Y9
+	VPRORD          $0x19, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y7, Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xe8, Y2, Y1, Y8
+	VPADDD          Y8, Y7, Y7
+	VPRORD          $0x02, Y0, Y8
+	VPRORD          $0x0d, Y0, Y9
+	VPRORD          $0x16, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y7, Y7
+	VPADDD          Y18, Y25, Y25
+	VPRORD          $0x07, Y26, Y8
+	VPRORD          $0x12, Y26, Y9
+	VPSRLD          $0x03, Y26, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y25, Y25
+	VPRORD          $0x11, Y23, Y8
+	VPRORD          $0x13, Y23, Y9
+	VPSRLD          $0x0a, Y23, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y25, Y25
+	VPADDD          Y25, Y6, Y6
+	VPADDD.BCST     228(BX), Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xca, Y5, Y4, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x06, Y3, Y8
+	VPRORD          $0x0b, Y3, Y9
+	VPRORD          $0x19, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y6, Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xe8, Y1, Y0, Y8
+	VPADDD          Y8, Y6, Y6
+	VPRORD          $0x02, Y7, Y8
+	VPRORD          $0x0d, Y7, Y9
+	VPRORD          $0x16, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y6, Y6
+	VPADDD          Y19, Y26, Y26
+	VPRORD          $0x07, Y27, Y8
+	VPRORD          $0x12, Y27, Y9
+	VPSRLD          $0x03, Y27, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y26, Y26
+	VPRORD          $0x11, Y24, Y8
+	VPRORD          $0x13, Y24, Y9
+	VPSRLD          $0x0a, Y24, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y26, Y26
+	VPADDD          Y26, Y5, Y5
+	VPADDD.BCST     232(BX), Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xca, Y4, Y3, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x06, Y2, Y8
+	VPRORD          $0x0b, Y2, Y9
+	VPRORD          $0x19, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y5, Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xe8, Y0, Y7, Y8
+	VPADDD          Y8, Y5, Y5
+	VPRORD          $0x02, Y6, Y8
+	VPRORD          $0x0d, Y6, Y9
+	VPRORD          $0x16, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y5, Y5
+	VPADDD          Y20, Y27, Y27
+	VPRORD          $0x07, Y28, Y8
+	VPRORD          $0x12, Y28, Y9
+	VPSRLD          $0x03, Y28, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y27, Y27
+	VPRORD          $0x11, Y25, Y8
+	VPRORD          $0x13, Y25, Y9
+	VPSRLD          $0x0a, Y25, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y27, Y27
+	VPADDD          Y27, Y4, Y4
+	VPADDD.BCST     236(BX), Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xca, Y3, Y2, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x06, Y1, Y8
+	VPRORD          $0x0b, Y1, Y9
+	VPRORD          $0x19, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y4, Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xe8, Y7, Y6, Y8
+	VPADDD          Y8, Y4, Y4
+	VPRORD          $0x02, Y5, Y8
+	VPRORD          $0x0d, Y5, Y9
+	VPRORD          $0x16, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y4, Y4
+	VPADDD          Y21, Y28, Y28
+	VPRORD          $0x07, Y29, Y8
+	VPRORD          $0x12, Y29, Y9
+	VPSRLD          $0x03, Y29, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y28, Y28
+	VPRORD          $0x11, Y26, Y8
+	VPRORD          $0x13, Y26, Y9
+	VPSRLD          $0x0a, Y26, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y28, Y28
+	VPADDD          Y28, Y3, Y3
+	VPADDD.BCST     240(BX), Y3, Y3
+	VMOVDQA32       Y0, Y8
+	VPTERNLOGD      $0xca, Y2, Y1, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x06, Y0, Y8
+	VPRORD          $0x0b, Y0, Y9
+	VPRORD          $0x19, Y0, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y3, Y7, Y7
+	VMOVDQA32       Y4, Y8
+	VPTERNLOGD      $0xe8, Y6, Y5, Y8
+	VPADDD          Y8, Y3, Y3
+	VPRORD          $0x02, Y4, Y8
+	VPRORD          $0x0d, Y4, Y9
+	VPRORD          $0x16, Y4, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y3, Y3
+	VPADDD          Y22, Y29, Y29
+	VPRORD          $0x07, Y30, Y8
+	VPRORD          $0x12, Y30, Y9
+	VPSRLD          $0x03, Y30, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y29, Y29
+	VPRORD          $0x11, Y27, Y8
+	VPRORD          $0x13, Y27, Y9
+	VPSRLD          $0x0a, Y27, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y29, Y29
+	VPADDD          Y29, Y2, Y2
+	VPADDD.BCST     244(BX), Y2, Y2
+	VMOVDQA32       Y7, Y8
+	VPTERNLOGD      $0xca, Y1, Y0, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x06, Y7, Y8
+	VPRORD          $0x0b, Y7, Y9
+	VPRORD          $0x19, Y7, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y2, Y6, Y6
+	VMOVDQA32       Y3, Y8
+	VPTERNLOGD      $0xe8, Y5, Y4, Y8
+	VPADDD          Y8, Y2, Y2
+	VPRORD          $0x02, Y3, Y8
+	VPRORD          $0x0d, Y3, Y9
+	VPRORD          $0x16, Y3, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y2, Y2
+	VPADDD          Y23, Y30, Y30
+	VPRORD          $0x07, Y31, Y8
+	VPRORD          $0x12, Y31, Y9
+	VPSRLD          $0x03, Y31, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y30, Y30
+	VPRORD          $0x11, Y28, Y8
+	VPRORD          $0x13, Y28, Y9
+	VPSRLD          $0x0a, Y28, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y30, Y30
+	VPADDD          Y30, Y1, Y1
+	VPADDD.BCST     248(BX), Y1, Y1
+	VMOVDQA32       Y6, Y8
+	VPTERNLOGD      $0xca, Y0, Y7, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x06, Y6, Y8
+	VPRORD          $0x0b, Y6, Y9
+	VPRORD          $0x19, Y6, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y1, Y5, Y5
+	VMOVDQA32       Y2, Y8
+	VPTERNLOGD      $0xe8, Y4, Y3, Y8
+	VPADDD          Y8, Y1, Y1
+	VPRORD          $0x02, Y2, Y8
+	VPRORD          $0x0d, Y2, Y9
+	VPRORD          $0x16, Y2, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y1, Y1
+	VPADDD          Y24, Y31, Y31
+	VPRORD          $0x07, Y16, Y8
+	VPRORD          $0x12, Y16, Y9
+	VPSRLD          $0x03, Y16, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y31, Y31
+	VPRORD          $0x11, Y29, Y8
+	VPRORD          $0x13, Y29, Y9
+	VPSRLD          $0x0a, Y29, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y31, Y31
+	VPADDD          Y31, Y0, Y0
+	VPADDD.BCST     252(BX), Y0, Y0
+	VMOVDQA32       Y5, Y8
+	VPTERNLOGD      $0xca, Y7, Y6, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x06, Y5, Y8
+	VPRORD          $0x0b, Y5, Y9
+	VPRORD          $0x19, Y5, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          Y0, Y4, Y4
+	VMOVDQA32       Y1, Y8
+	VPTERNLOGD      $0xe8, Y3, Y2, Y8
+	VPADDD          Y8, Y0, Y0
+	VPRORD          $0x02, Y1, Y8
+	VPRORD          $0x0d, Y1, Y9
+	VPRORD          $0x16, Y1, Y10
+	VPTERNLOGD      $0x96, Y10, Y9, Y8
+	VPADDD          Y8, Y0, Y0
+	VPADDD          (SP), Y0, Y0
+	VPADDD          32(SP), Y1, Y1
+	VPADDD          64(SP), Y2, Y2
+	VPADDD          96(SP), Y3, Y3
+	VPADDD          128(SP), Y4, Y4
+	VPADDD          160(SP), Y5, Y5
+	VPADDD          192(SP), Y6, Y6
+	VPADDD          224(SP), Y7, Y7
+	ADDQ            $0x40, DI
+	DECQ            DX
+	JNZ             block
+	VPUNPCKLDQ      Y1, Y0, Y8
+	VPUNPCKHDQ      Y1, Y0, Y0
+	VPUNPCKLDQ      Y3, Y2, Y1
+	VPUNPCKHDQ      Y3, Y2, Y3
+	VPUNPCKLQDQ     Y1, Y8, Y2
+	VPUNPCKHQDQ     Y1, Y8, Y1
+	VPUNPCKLQDQ     Y3, Y0, Y8
+	VPUNPCKHQDQ     Y3, Y0, Y0
+	MOVQ            (AX), SI
+	VMOVDQU32       X2, (SI)
+	MOVQ            32(AX), SI
+	VEXTRACTI32X4   $0x01, Y2, (SI)
+	MOVQ            8(AX), SI
+	VMOVDQU32       X1, (SI)
+	MOVQ            40(AX), SI
+	VEXTRACTI32X4   $0x01, Y1, (SI)
+	MOVQ            16(AX), SI
+	VMOVDQU32       X8, (SI)
+	MOVQ            48(AX), SI
+	VEXTRACTI32X4   $0x01, Y8, (SI)
+	MOVQ            24(AX), SI
+	VMOVDQU32       X0, (SI)
+	MOVQ            56(AX), SI
+	VEXTRACTI32X4   $0x01, Y0, (SI)
+	VPUNPCKLDQ      Y5, Y4, Y0
+	VPUNPCKHDQ      Y5, Y4, Y1
+	VPUNPCKLDQ      Y7, Y6, Y2
+	VPUNPCKHDQ      Y7, Y6, Y4
+	VPUNPCKLQDQ     Y2, Y0, Y3
+	VPUNPCKHQDQ     Y2, Y0, Y0
+	VPUNPCKLQDQ     Y4, Y1, Y2
+	VPUNPCKHQDQ     Y4, Y1, Y1
+	MOVQ            (AX), SI
+	VMOVDQU32       X3, 16(SI)
+	MOVQ            32(AX), SI
+	VEXTRACTI32X4   $0x01, Y3, 16(SI)
+	MOVQ            8(AX), SI
+	VMOVDQU32       X0, 16(SI)
+	MOVQ            40(AX), SI
+	VEXTRACTI32X4   $0x01, Y0, 16(SI)
+	MOVQ            16(AX), SI
+	VMOVDQU32       X2, 16(SI)
+	MOVQ            48(AX), SI
+	VEXTRACTI32X4   $0x01, Y2, 16(SI)
+	MOVQ            24(AX), SI
+	VMOVDQU32       X1, 16(SI)
+	MOVQ            56(AX), SI
+	VEXTRACTI32X4   $0x01, Y1, 16(SI)
+	VZEROUPPER
+	RET
+
+// func compressAVX512x16(states *[16]*[8]uint32, blocks *[16]*byte, n int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+TEXT ·compressAVX512x16(SB), NOSPLIT, $512-24
+	MOVQ            states+0(FP), AX
+	MOVQ            blocks+8(FP), CX
+	MOVQ            n+16(FP), DX
+	LEAQ            constants<>+0(SB), BX
+	MOVQ            (AX), SI
+	VBROADCASTI32X4 (SI), Z2
+	MOVQ            32(AX), SI
+	VINSERTI32X4    $0x01, (SI), Z2, Z2
+	MOVQ            64(AX), SI
+	VINSERTI32X4    $0x02, (SI), Z2, Z2
+	MOVQ            96(AX), SI
+	VINSERTI32X4    $0x03, (SI), Z2, Z2
+	MOVQ            8(AX), SI
+	VBROADCASTI32X4 (SI), Z3
+	MOVQ            40(AX), SI
+	VINSERTI32X4    $0x01, (SI), Z3, Z3
+	MOVQ            72(AX), SI
+	VINSERTI32X4    $0x02, (SI), Z3, Z3
+	MOVQ            104(AX), SI
+	VINSERTI32X4    $0x03, (SI), Z3, Z3
+	MOVQ            16(AX), SI
+	VBROADCASTI32X4 (SI), Z0
+	MOVQ            48(AX), SI
+	VINSERTI32X4    $0x01, (SI), Z0, Z0
+	MOVQ            80(AX), SI
+	VINSERTI32X4    $0x02, (SI), Z0, Z0
+	MOVQ            112(AX), SI
+	VINSERTI32X4    $0x03, (SI), Z0, Z0
+	MOVQ            24(AX), SI
+	VBROADCASTI32X4 (SI), Z4
+	MOVQ            56(AX), SI
+	VINSERTI32X4    $0x01, (SI), Z4, Z4
+	MOVQ            88(AX), SI
+	VINSERTI32X4    $0x02, (SI), Z4, Z4
+	MOVQ            120(AX), SI
+	VINSERTI32X4    $0x03, (SI), Z4, Z4
+	VPUNPCKLDQ      Z3, Z2, Z1
+	VPUNPCKHDQ      Z3, Z2, Z3
+	VPUNPCKLDQ      Z4, Z0, Z2
+	VPUNPCKHDQ      Z4, Z0, Z4
+	VPUNPCKLQDQ     Z2, Z1, Z0
+	VPUNPCKHQDQ     Z2, Z1, Z1
+	VPUNPCKLQDQ     Z4, Z3, Z2
+	VPUNPCKHQDQ     Z4, Z3, Z3
+	MOVQ            (AX), SI
+	VBROADCASTI32X4 16(SI), Z6
+	MOVQ            32(AX), SI
+	VINSERTI32X4    $0x01, 16(SI), Z6, Z6
+	MOVQ            64(AX), SI
+	VINSERTI32X4    $0x02, 16(SI), Z6, Z6
+	MOVQ            96(AX), SI
+	VINSERTI32X4    $0x03, 16(SI), Z6, Z6
+	MOVQ            8(AX), SI
+	VBROADCASTI32X4 16(SI), Z7
+	MOVQ            40(AX), SI
+	VINSERTI32X4    $0x01, 16(SI), Z7, Z7
+	MOVQ            72(AX), SI
+	VINSERTI32X4    $0x02, 16(SI), Z7, Z7
+	MOVQ            104(AX), SI
+	VINSERTI32X4    $0x03, 16(SI), Z7, Z7
+	MOVQ            16(AX), SI
+	VBROADCASTI32X4 16(SI), Z4
+	MOVQ            48(AX), SI
+	VINSERTI32X4    $0x01, 16(SI), Z4, Z4
+	MOVQ            80(AX), SI
+	VINSERTI32X4    $0x02, 16(SI), Z4, Z4
+	MOVQ            112(AX), SI
+	VINSERTI32X4    $0x03, 16(SI), Z4, Z4
+	MOVQ            24(AX), SI
+	VBROADCASTI32X4 16(SI), Z8
+	MOVQ            56(AX), SI
+	VINSERTI32X4    $0x01, 16(SI), Z8, Z8
+	MOVQ            88(AX), SI
+	VINSERTI32X4    $0x02, 16(SI), Z8, Z8
+	MOVQ            120(AX), SI
+	VINSERTI32X4    $0x03, 16(SI), Z8, Z8
+	VPUNPCKLDQ      Z7, Z6, Z5
+	VPUNPCKHDQ      Z7, Z6, Z7
+	VPUNPCKLDQ      Z8, Z4, Z6
+	VPUNPCKHDQ      Z8, Z4, Z8
+	VPUNPCKLQDQ     Z6, Z5, Z4
+	VPUNPCKHQDQ     Z6, Z5, Z5
+	VPUNPCKLQDQ     Z8, Z7, Z6
+	VPUNPCKHQDQ     Z8, Z7, Z7
+	XORQ            DI, DI
+
+block:
+	VMOVDQU32       Z0, (SP)
+	VMOVDQU32       Z1, 64(SP)
+	VMOVDQU32       Z2, 128(SP)
+	VMOVDQU32       Z3, 192(SP)
+	VMOVDQU32       Z4, 256(SP)
+	VMOVDQU32       Z5, 320(SP)
+	VMOVDQU32       Z6, 384(SP)
+	VMOVDQU32       Z7, 448(SP)
+	MOVQ            (CX), SI
+	VBROADCASTI32X4 (SI)(DI*1), Z8
+	MOVQ            32(CX), SI
+	VINSERTI32X4    $0x01, (SI)(DI*1), Z8, Z8
+	MOVQ            64(CX), SI
+	VINSERTI32X4    $0x02, (SI)(DI*1), Z8, Z8
+	MOVQ            96(CX), SI
+	VINSERTI32X4    $0x03, (SI)(DI*1), Z8, Z8
+	MOVQ            8(CX), SI
+	VBROADCASTI32X4 (SI)(DI*1), Z11
+	MOVQ            40(CX), SI
+	VINSERTI32X4    $0x01, (SI)(DI*1), Z11, Z11
+	MOVQ            72(CX), SI
+	VINSERTI32X4    $0x02, (SI)(DI*1), Z11, Z11
+	MOVQ            104(CX), SI
+	VINSERTI32X4    $0x03, (SI)(DI*1), Z11, Z11
+	MOVQ            16(CX), SI
+	VBROADCASTI32X4 (SI)(DI*1), Z9
+	MOVQ            48(CX), SI
+	VINSERTI32X4    $0x01, (SI)(DI*1), Z9, Z9
+	MOVQ            80(CX), SI
+	VINSERTI32X4    $0x02, (SI)(DI*1), Z9, Z9
+	MOVQ            112(CX), SI
+	VINSERTI32X4    $0x03, (SI)(DI*1), Z9, Z9
+	MOVQ            24(CX), SI
+	VBROADCASTI32X4 (SI)(DI*1), Z12
+	MOVQ            56(CX), SI
+	VINSERTI32X4    $0x01, (SI)(DI*1), Z12, Z12
+	MOVQ            88(CX), SI
+	VINSERTI32X4    $0x02, (SI)(DI*1), Z12, Z12
+	MOVQ            120(CX), SI
+	VINSERTI32X4    $0x03, (SI)(DI*1), Z12, Z12
+	VPSHUFB         swap<>+0(SB), Z8, Z8
+	VPSHUFB         swap<>+0(SB), Z11, Z11
+	VPSHUFB         swap<>+0(SB), Z9, Z9
+	VPSHUFB         swap<>+0(SB), Z12, Z12
+	VPUNPCKLDQ      Z11, Z8, Z10
+	VPUNPCKHDQ      Z11, Z8, Z8
+	VPUNPCKLDQ      Z12, Z9, Z11
+	VPUNPCKHDQ      Z12, Z9, Z9
+	VPUNPCKLQDQ     Z11, Z10, Z16
+	VPUNPCKHQDQ     Z11, Z10, Z17
+	VPUNPCKLQDQ     Z9, Z8, Z18
+	VPUNPCKHQDQ     Z9, Z8, Z19
+	MOVQ            (CX), SI
+	VBROADCASTI32X4 16(SI)(DI*1), Z8
+	MOVQ            32(CX), SI
+	VINSERTI32X4    $0x01, 16(SI)(DI*1), Z8, Z8
+	MOVQ            64(CX), SI
+	VINSERTI32X4    $0x02, 16(SI)(DI*1), Z8, Z8
+	MOVQ            96(CX), SI
+	VINSERTI32X4    $0x03, 16(SI)(DI*1), Z8, Z8
+	MOVQ            8(CX), SI
+	VBROADCASTI32X4 16(SI)(DI*1), Z11
+	MOVQ            40(CX), SI
+	VINSERTI32X4    $0x01, 16(SI)(DI*1), Z11, Z11
+	MOVQ            72(CX), SI
+	VINSERTI32X4    $0x02, 16(SI)(DI*1), Z11, Z11
+	MOVQ            104(CX), SI
+	VINSERTI32X4    $0x03, 16(SI)(DI*1), Z11, Z11
+	MOVQ            16(CX), SI
+	VBROADCASTI32X4 16(SI)(DI*1), Z9
+	MOVQ            48(CX), SI
+	VINSERTI32X4    $0x01, 16(SI)(DI*1), Z9, Z9
+	MOVQ            80(CX), SI
+	VINSERTI32X4    $0x02, 16(SI)(DI*1), Z9, Z9
+	MOVQ            112(CX), SI
+	VINSERTI32X4    $0x03, 16(SI)(DI*1), Z9, Z9
+	MOVQ            24(CX), SI
+	VBROADCASTI32X4 16(SI)(DI*1), Z12
+	MOVQ            56(CX), SI
+	VINSERTI32X4    $0x01, 16(SI)(DI*1), Z12, Z12
+	MOVQ            88(CX), SI
+	VINSERTI32X4    $0x02, 16(SI)(DI*1), Z12, Z12
+	MOVQ            120(CX), SI
+	VINSERTI32X4    $0x03, 16(SI)(DI*1), Z12, Z12
+	VPSHUFB         swap<>+0(SB), Z8, Z8
+	VPSHUFB         swap<>+0(SB), Z11, Z11
+	VPSHUFB         swap<>+0(SB), Z9, Z9
+	VPSHUFB         swap<>+0(SB), Z12, Z12
+	VPUNPCKLDQ      Z11, Z8, Z10
+	VPUNPCKHDQ      Z11, Z8, Z8
+	VPUNPCKLDQ      Z12, Z9, Z11
+	VPUNPCKHDQ      Z12, Z9, Z9
+	VPUNPCKLQDQ     Z11, Z10, Z20
+	VPUNPCKHQDQ     Z11, Z10, Z21
+	VPUNPCKLQDQ     Z9, Z8, Z22
+	VPUNPCKHQDQ     Z9, Z8, Z23
+	MOVQ            (CX), SI
+	VBROADCASTI32X4 32(SI)(DI*1), Z8
+	MOVQ            32(CX), SI
+	VINSERTI32X4    $0x01, 32(SI)(DI*1), Z8, Z8
+	MOVQ            64(CX), SI
+	VINSERTI32X4    $0x02, 32(SI)(DI*1), Z8, Z8
+	MOVQ            96(CX), SI
+	VINSERTI32X4    $0x03, 32(SI)(DI*1), Z8, Z8
+	MOVQ            8(CX), SI
+	VBROADCASTI32X4 32(SI)(DI*1), Z11
+	MOVQ            40(CX), SI
+	VINSERTI32X4    $0x01, 32(SI)(DI*1), Z11, Z11
+	MOVQ            72(CX), SI
+	VINSERTI32X4    $0x02, 32(SI)(DI*1), Z11, Z11
+	MOVQ            104(CX), SI
+	VINSERTI32X4    $0x03, 32(SI)(DI*1), Z11, Z11
+	MOVQ            16(CX), SI
+	VBROADCASTI32X4 32(SI)(DI*1), Z9
+	MOVQ            48(CX), SI
+	VINSERTI32X4    $0x01, 32(SI)(DI*1), Z9, Z9
+	MOVQ            80(CX), SI
+	VINSERTI32X4    $0x02, 32(SI)(DI*1), Z9, Z9
+	MOVQ            112(CX), SI
+	VINSERTI32X4    $0x03, 32(SI)(DI*1), Z9, Z9
+	MOVQ            24(CX), SI
+	VBROADCASTI32X4 32(SI)(DI*1), Z12
+	MOVQ            56(CX), SI
+	VINSERTI32X4    $0x01, 32(SI)(DI*1), Z12, Z12
+	MOVQ            88(CX), SI
+	VINSERTI32X4    $0x02, 32(SI)(DI*1), Z12, Z12
+	MOVQ            120(CX), SI
+	VINSERTI32X4    $0x03, 32(SI)(DI*1), Z12, Z12
+	VPSHUFB         swap<>+0(SB), Z8, Z8
+	VPSHUFB         swap<>+0(SB), Z11, Z11
+	VPSHUFB         swap<>+0(SB), Z9, Z9
+	VPSHUFB         swap<>+0(SB), Z12, Z12
+	VPUNPCKLDQ      Z11, Z8, Z10
+	VPUNPCKHDQ      Z11, Z8, Z8
+	VPUNPCKLDQ      Z12, Z9, Z11
+	VPUNPCKHDQ      Z12, Z9, Z9
+	VPUNPCKLQDQ     Z11, Z10, Z24
+	VPUNPCKHQDQ     Z11, Z10, Z25
+	VPUNPCKLQDQ     Z9, Z8, Z26
+	VPUNPCKHQDQ     Z9, Z8, Z27
+	MOVQ            (CX), SI
+	VBROADCASTI32X4 48(SI)(DI*1), Z8
+	MOVQ            32(CX), SI
+	VINSERTI32X4    $0x01, 48(SI)(DI*1), Z8, Z8
+	MOVQ            64(CX), SI
+	VINSERTI32X4    $0x02, 48(SI)(DI*1), Z8, Z8
+	MOVQ            96(CX), SI
+	VINSERTI32X4    $0x03, 48(SI)(DI*1), Z8, Z8
+	MOVQ            8(CX), SI
+	VBROADCASTI32X4 48(SI)(DI*1), Z11
+	MOVQ            40(CX), SI
+	VINSERTI32X4    $0x01, 48(SI)(DI*1), Z11, Z11
+	MOVQ            72(CX), SI
+	VINSERTI32X4    $0x02, 48(SI)(DI*1), Z11, Z11
+	MOVQ            104(CX), SI
+	VINSERTI32X4    $0x03, 48(SI)(DI*1), Z11, Z11
+	MOVQ            16(CX), SI
+	VBROADCASTI32X4 48(SI)(DI*1), Z9
+	MOVQ            48(CX), SI
+	VINSERTI32X4    $0x01, 48(SI)(DI*1), Z9, Z9
+	MOVQ            80(CX), SI
+	VINSERTI32X4    $0x02, 48(SI)(DI*1), Z9, Z9
+	MOVQ            112(CX), SI
+	VINSERTI32X4    $0x03, 48(SI)(DI*1), Z9, Z9
+	MOVQ            24(CX), SI
+	VBROADCASTI32X4 48(SI)(DI*1), Z12
+	MOVQ            56(CX), SI
+	VINSERTI32X4    $0x01, 48(SI)(DI*1), Z12, Z12
+	MOVQ            88(CX), SI
+	VINSERTI32X4    $0x02, 48(SI)(DI*1), Z12, Z12
+	MOVQ            120(CX), SI
+	VINSERTI32X4    $0x03, 48(SI)(DI*1), Z12, Z12
+	VPSHUFB         swap<>+0(SB), Z8, Z8
+	VPSHUFB         swap<>+0(SB), Z11, Z11
+	VPSHUFB         swap<>+0(SB), Z9, Z9
+	VPSHUFB         swap<>+0(SB), Z12, Z12
+	VPUNPCKLDQ      Z11, Z8, Z10
+	VPUNPCKHDQ      Z11, Z8, Z8
+	VPUNPCKLDQ      Z12, Z9, Z11
+	VPUNPCKHDQ      Z12, Z9, Z9
+	VPUNPCKLQDQ     Z11, Z10, Z28
+	VPUNPCKHQDQ     Z11, Z10, Z29
+	VPUNPCKLQDQ     Z9, Z8, Z30
+	VPUNPCKHQDQ     Z9, Z8, Z31
+	VPADDD          Z16, Z7, Z7
+	VPADDD.BCST     (BX), Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xca, Z6, Z5, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x06, Z4, Z8
+	VPRORD          $0x0b, Z4, Z9
+	VPRORD          $0x19, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z7, Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xe8, Z2, Z1, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x02, Z0, Z8
+	VPRORD          $0x0d, Z0, Z9
+	VPRORD          $0x16, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z17, Z6, Z6
+	VPADDD.BCST     4(BX), Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xca, Z5, Z4, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x06, Z3, Z8
+	VPRORD          $0x0b, Z3, Z9
+	VPRORD          $0x19, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xe8, Z1, Z0, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x02, Z7, Z8
+	VPRORD          $0x0d, Z7, Z9
+	VPRORD          $0x16, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z18, Z5, Z5
+	VPADDD.BCST     8(BX), Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xca, Z4, Z3, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x06, Z2, Z8
+	VPRORD          $0x0b, Z2, Z9
+	VPRORD          $0x19, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xe8, Z0, Z7, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x02, Z6, Z8
+	VPRORD          $0x0d, Z6, Z9
+	VPRORD          $0x16, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z19, Z4, Z4
+	VPADDD.BCST     12(BX), Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xca, Z3, Z2, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x06, Z1, Z8
+	VPRORD          $0x0b, Z1, Z9
+	VPRORD          $0x19, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xe8, Z7, Z6, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x02, Z5, Z8
+	VPRORD          $0x0d, Z5, Z9
+	VPRORD          $0x16, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z20, Z3, Z3
+	VPADDD.BCST     16(BX), Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xca, Z2, Z1, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x06, Z0, Z8
+	VPRORD          $0x0b, Z0, Z9
+	VPRORD          $0x19, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xe8, Z6, Z5, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x02, Z4, Z8
+	VPRORD          $0x0d, Z4, Z9
+	VPRORD          $0x16, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z21, Z2, Z2
+	VPADDD.BCST     20(BX), Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xca, Z1, Z0, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x06, Z7, Z8
+	VPRORD          $0x0b, Z7, Z9
+	VPRORD          $0x19, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xe8, Z5, Z4, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x02, Z3, Z8
+	VPRORD          $0x0d, Z3, Z9
+	VPRORD          $0x16, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z22, Z1, Z1
+	VPADDD.BCST     24(BX), Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xca, Z0, Z7, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x06, Z6, Z8
+	VPRORD          $0x0b, Z6, Z9
+	VPRORD          $0x19, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xe8, Z4, Z3, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x02, Z2, Z8
+	VPRORD          $0x0d, Z2, Z9
+	VPRORD          $0x16, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z23, Z0, Z0
+	VPADDD.BCST     28(BX), Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xca, Z7, Z6, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x06, Z5, Z8
+	VPRORD          $0x0b, Z5, Z9
+	VPRORD          $0x19, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xe8, Z3, Z2, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x02, Z1, Z8
+	VPRORD          $0x0d, Z1, Z9
+	VPRORD          $0x16, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z24, Z7, Z7
+	VPADDD.BCST     32(BX), Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xca, Z6, Z5, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x06, Z4, Z8
+	VPRORD          $0x0b, Z4, Z9
+	VPRORD          $0x19, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z7, Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xe8, Z2, Z1, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x02, Z0, Z8
+	VPRORD          $0x0d, Z0, Z9
+	VPRORD          $0x16, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z25, Z6, Z6
+	VPADDD.BCST     36(BX), Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xca, Z5, Z4, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x06, Z3, Z8
+	VPRORD          $0x0b, Z3, Z9
+	VPRORD          $0x19, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xe8, Z1, Z0, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x02, Z7, Z8
+	VPRORD          $0x0d, Z7, Z9
+	VPRORD          $0x16, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z26, Z5, Z5
+	VPADDD.BCST     40(BX), Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xca, Z4, Z3, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x06, Z2, Z8
+	VPRORD          $0x0b, Z2, Z9
+	VPRORD          $0x19, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xe8, Z0, Z7, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x02, Z6, Z8
+	VPRORD          $0x0d, Z6, Z9
+	VPRORD          $0x16, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z27, Z4, Z4
+	VPADDD.BCST     44(BX), Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xca, Z3, Z2, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x06, Z1, Z8
+	VPRORD          $0x0b, Z1, Z9
+	VPRORD          $0x19, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xe8, Z7, Z6, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x02, Z5, Z8
+	VPRORD          $0x0d, Z5, Z9
+	VPRORD          $0x16, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z28, Z3, Z3
+	VPADDD.BCST     48(BX), Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xca, Z2, Z1, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x06, Z0, Z8
+	VPRORD          $0x0b, Z0, Z9
+	VPRORD          $0x19, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xe8, Z6, Z5, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x02, Z4, Z8
+	VPRORD          $0x0d, Z4, Z9
+	VPRORD          $0x16, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z29, Z2, Z2
+	VPADDD.BCST     52(BX), Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xca, Z1, Z0, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x06, Z7, Z8
+	VPRORD          $0x0b, Z7, Z9
+	VPRORD          $0x19, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xe8, Z5, Z4, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x02, Z3, Z8
+	VPRORD          $0x0d, Z3, Z9
+	VPRORD          $0x16, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z30, Z1, Z1
+	VPADDD.BCST     56(BX), Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xca, Z0, Z7, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x06, Z6, Z8
+	VPRORD          $0x0b, Z6, Z9
+	VPRORD          $0x19, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xe8, Z4, Z3, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x02, Z2, Z8
+	VPRORD          $0x0d, Z2, Z9
+	VPRORD          $0x16, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z31, Z0, Z0
+	VPADDD.BCST     60(BX), Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xca, Z7, Z6, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x06, Z5, Z8
+	VPRORD          $0x0b, Z5, Z9
+	VPRORD          $0x19, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xe8, Z3, Z2, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x02, Z1, Z8
+	VPRORD          $0x0d, Z1, Z9
+	VPRORD          $0x16, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z25, Z16, Z16
+	VPRORD          $0x07, Z17, Z8
+	VPRORD          $0x12, Z17, Z9
+	VPSRLD          $0x03, Z17, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z16, Z16
+	VPRORD          $0x11, Z30, Z8
+	VPRORD          $0x13, Z30, Z9
+	VPSRLD          $0x0a, Z30, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z16, Z16
+	VPADDD          Z16, Z7, Z7
+	VPADDD.BCST     64(BX), Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xca, Z6, Z5, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x06, Z4, Z8
+	VPRORD          $0x0b, Z4, Z9
+	VPRORD          $0x19, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z7, Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xe8, Z2, Z1, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x02, Z0, Z8
+	VPRORD          $0x0d, Z0, Z9
+	VPRORD          $0x16, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z26, Z17, Z17
+	VPRORD          $0x07, Z18, Z8
+	VPRORD          $0x12, Z18, Z9
+	VPSRLD          $0x03, Z18, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z17, Z17
+	VPRORD          $0x11, Z31, Z8
+	VPRORD          $0x13, Z31, Z9
+	VPSRLD          $0x0a, Z31, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z17, Z17
+	VPADDD          Z17, Z6, Z6
+	VPADDD.BCST     68(BX), Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xca, Z5, Z4, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x06, Z3, Z8
+	VPRORD          $0x0b, Z3, Z9
+	VPRORD          $0x19, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xe8, Z1, Z0, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x02, Z7, Z8
+	VPRORD          $0x0d, Z7, Z9
+	VPRORD          $0x16, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z27, Z18, Z18
+	VPRORD          $0x07, Z19, Z8
+	VPRORD          $0x12, Z19, Z9
+	VPSRLD          $0x03, Z19, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z18, Z18
+	VPRORD          $0x11, Z16, Z8
+	VPRORD          $0x13, Z16, Z9
+	VPSRLD          $0x0a, Z16, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z18, Z18
+	VPADDD          Z18, Z5, Z5
+	VPADDD.BCST     72(BX), Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xca, Z4, Z3, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x06, Z2, Z8
+	VPRORD          $0x0b, Z2, Z9
+	VPRORD          $0x19, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xe8, Z0, Z7, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x02, Z6, Z8
+	VPRORD          $0x0d, Z6, Z9
+	VPRORD          $0x16, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z28, Z19, Z19
+	VPRORD          $0x07, Z20, Z8
+	VPRORD          $0x12, Z20, Z9
+	VPSRLD          $0x03, Z20, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z19, Z19
+	VPRORD          $0x11, Z17, Z8
+	VPRORD          $0x13, Z17, Z9
+	VPSRLD          $0x0a, Z17, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z19, Z19
+	VPADDD          Z19, Z4, Z4
+	VPADDD.BCST     76(BX), Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xca, Z3, Z2, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x06, Z1, Z8
+	VPRORD          $0x0b, Z1, Z9
+	VPRORD          $0x19, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xe8, Z7, Z6, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x02, Z5, Z8
+	VPRORD          $0x0d, Z5, Z9
+	VPRORD          $0x16, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z29, Z20, Z20
+	VPRORD          $0x07, Z21, Z8
+	VPRORD          $0x12, Z21, Z9
+	VPSRLD          $0x03, Z21, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z20, Z20
+	VPRORD          $0x11, Z18, Z8
+	VPRORD          $0x13, Z18, Z9
+	VPSRLD          $0x0a, Z18, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z20, Z20
+	VPADDD          Z20, Z3, Z3
+	VPADDD.BCST     80(BX), Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xca, Z2, Z1, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x06, Z0, Z8
+	VPRORD          $0x0b, Z0, Z9
+	VPRORD          $0x19, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xe8, Z6, Z5, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x02, Z4, Z8
+	VPRORD          $0x0d, Z4, Z9
+	VPRORD          $0x16, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z30, Z21, Z21
+	VPRORD          $0x07, Z22, Z8
+	VPRORD          $0x12, Z22, Z9
+	VPSRLD          $0x03, Z22, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z21, Z21
+	VPRORD          $0x11, Z19, Z8
+	VPRORD          $0x13, Z19, Z9
+	VPSRLD          $0x0a, Z19, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z21, Z21
+	VPADDD          Z21, Z2, Z2
+	VPADDD.BCST     84(BX), Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xca, Z1, Z0, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x06, Z7, Z8
+	VPRORD          $0x0b, Z7, Z9
+	VPRORD          $0x19, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xe8, Z5, Z4, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x02, Z3, Z8
+	VPRORD          $0x0d, Z3, Z9
+	VPRORD          $0x16, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z31, Z22, Z22
+	VPRORD          $0x07, Z23, Z8
+	VPRORD          $0x12, Z23, Z9
+	VPSRLD          $0x03, Z23, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z22, Z22
+	VPRORD          $0x11, Z20, Z8
+	VPRORD          $0x13, Z20, Z9
+	VPSRLD          $0x0a, Z20, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z22, Z22
+	VPADDD          Z22, Z1, Z1
+	VPADDD.BCST     88(BX), Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xca, Z0, Z7, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x06, Z6, Z8
+	VPRORD          $0x0b, Z6, Z9
+	VPRORD          $0x19, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xe8, Z4, Z3, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x02, Z2, Z8
+	VPRORD          $0x0d, Z2, Z9
+	VPRORD          $0x16, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z16, Z23, Z23
+	VPRORD          $0x07, Z24, Z8
+	VPRORD          $0x12, Z24, Z9
+	VPSRLD          $0x03, Z24, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z23, Z23
+	VPRORD          $0x11, Z21, Z8
+	VPRORD          $0x13, Z21, Z9
+	VPSRLD          $0x0a, Z21, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z23, Z23
+	VPADDD          Z23, Z0, Z0
+	VPADDD.BCST     92(BX), Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xca, Z7, Z6, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x06, Z5, Z8
+	VPRORD          $0x0b, Z5, Z9
+	VPRORD          $0x19, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xe8, Z3, Z2, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x02, Z1, Z8
+	VPRORD          $0x0d, Z1, Z9
+	VPRORD          $0x16, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z17, Z24, Z24
+	VPRORD          $0x07, Z25, Z8
+	VPRORD          $0x12, Z25, Z9
+	VPSRLD          $0x03, Z25, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z24, Z24
+	VPRORD          $0x11, Z22, Z8
+	VPRORD          $0x13, Z22, Z9
+	VPSRLD          $0x0a, Z22, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z24, Z24
+	VPADDD          Z24, Z7, Z7
+	VPADDD.BCST     96(BX), Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xca, Z6, Z5, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x06, Z4, Z8
+	VPRORD          $0x0b, Z4, Z9
+	VPRORD          $0x19, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z7, Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xe8, Z2, Z1, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x02, Z0, Z8
+	VPRORD          $0x0d, Z0, Z9
+	VPRORD          $0x16, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z18, Z25, Z25
+	VPRORD          $0x07, Z26, Z8
+	VPRORD          $0x12, Z26, Z9
+	VPSRLD          $0x03, Z26, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z25, Z25
+	VPRORD          $0x11, Z23, Z8
+	VPRORD          $0x13, Z23, Z9
+	VPSRLD          $0x0a, Z23, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z25, Z25
+	VPADDD          Z25, Z6, Z6
+	VPADDD.BCST     100(BX), Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xca, Z5, Z4, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x06, Z3, Z8
+	VPRORD          $0x0b, Z3, Z9
+	VPRORD          $0x19, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xe8, Z1, Z0, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x02, Z7, Z8
+	VPRORD          $0x0d, Z7, Z9
+	VPRORD          $0x16, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z19, Z26, Z26
+	VPRORD          $0x07, Z27, Z8
+	VPRORD          $0x12, Z27, Z9
+	VPSRLD          $0x03, Z27, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z26, Z26
+	VPRORD          $0x11, Z24, Z8
+	VPRORD          $0x13, Z24, Z9
+	VPSRLD          $0x0a, Z24, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z26, Z26
+	VPADDD          Z26, Z5, Z5
+	VPADDD.BCST     104(BX), Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xca, Z4, Z3, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x06, Z2, Z8
+	VPRORD          $0x0b, Z2, Z9
+	VPRORD          $0x19, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xe8, Z0, Z7, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x02, Z6, Z8
+	VPRORD          $0x0d, Z6, Z9
+	VPRORD          $0x16, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z20, Z27, Z27
+	VPRORD          $0x07, Z28, Z8
+	VPRORD          $0x12, Z28, Z9
+	VPSRLD          $0x03, Z28, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z27, Z27
+	VPRORD          $0x11, Z25, Z8
+	VPRORD          $0x13, Z25, Z9
+	VPSRLD          $0x0a, Z25, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z27, Z27
+	VPADDD          Z27, Z4, Z4
+	VPADDD.BCST     108(BX), Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xca, Z3, Z2, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x06, Z1, Z8
+	VPRORD          $0x0b, Z1, Z9
+	VPRORD          $0x19, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xe8, Z7, Z6, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x02, Z5, Z8
+	VPRORD          $0x0d, Z5, Z9
+	VPRORD          $0x16, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z21, Z28, Z28
+	VPRORD          $0x07, Z29, Z8
+	VPRORD          $0x12, Z29, Z9
+	VPSRLD          $0x03, Z29, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z28, Z28
+	VPRORD          $0x11, Z26, Z8
+	VPRORD          $0x13, Z26, Z9
+	VPSRLD          $0x0a, Z26, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z28, Z28
+	VPADDD          Z28, Z3, Z3
+	VPADDD.BCST     112(BX), Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xca, Z2, Z1, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x06, Z0, Z8
+	VPRORD          $0x0b, Z0, Z9
+	VPRORD          $0x19, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xe8, Z6, Z5, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x02, Z4, Z8
+	VPRORD          $0x0d, Z4, Z9
+	VPRORD          $0x16, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z22, Z29, Z29
+	VPRORD          $0x07, Z30, Z8
+	VPRORD          $0x12, Z30, Z9
+	VPSRLD          $0x03, Z30, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z29, Z29
+	VPRORD          $0x11, Z27, Z8
+	VPRORD          $0x13, Z27, Z9
+	VPSRLD          $0x0a, Z27, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z29, Z29
+	VPADDD          Z29, Z2, Z2
+	VPADDD.BCST     116(BX), Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xca, Z1, Z0, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x06, Z7, Z8
+	VPRORD          $0x0b, Z7, Z9
+	VPRORD          $0x19, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xe8, Z5, Z4, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x02, Z3, Z8
+	VPRORD          $0x0d, Z3, Z9
+	VPRORD          $0x16, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z23, Z30, Z30
+	VPRORD          $0x07, Z31, Z8
+	VPRORD          $0x12, Z31, Z9
+	VPSRLD          $0x03, Z31, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z30, Z30
+	VPRORD          $0x11, Z28, Z8
+	VPRORD          $0x13, Z28, Z9
+	VPSRLD          $0x0a, Z28, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z30, Z30
+	VPADDD          Z30, Z1, Z1
+	VPADDD.BCST     120(BX), Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xca, Z0, Z7, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x06, Z6, Z8
+	VPRORD          $0x0b, Z6, Z9
+	VPRORD          $0x19, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xe8, Z4, Z3, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x02, Z2, Z8
+	VPRORD          $0x0d, Z2, Z9
+	VPRORD          $0x16, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z24, Z31, Z31
+	VPRORD          $0x07, Z16, Z8
+	VPRORD          $0x12, Z16, Z9
+	VPSRLD          $0x03, Z16, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z31, Z31
+	VPRORD          $0x11, Z29, Z8
+	VPRORD          $0x13, Z29, Z9
+	VPSRLD          $0x0a, Z29, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z31, Z31
+	VPADDD          Z31, Z0, Z0
+	VPADDD.BCST     124(BX), Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xca, Z7, Z6, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x06, Z5, Z8
+	VPRORD          $0x0b, Z5, Z9
+	VPRORD          $0x19, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xe8, Z3, Z2, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x02, Z1, Z8
+	VPRORD          $0x0d, Z1, Z9
+	VPRORD          $0x16, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z25, Z16, Z16
+	VPRORD          $0x07, Z17, Z8
+	VPRORD          $0x12, Z17, Z9
+	VPSRLD          $0x03, Z17, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z16, Z16
+	VPRORD          $0x11, Z30, Z8
+	VPRORD          $0x13, Z30, Z9
+	VPSRLD          $0x0a, Z30, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z16, Z16
+	VPADDD          Z16, Z7, Z7
+	VPADDD.BCST     128(BX), Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xca, Z6, Z5, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x06, Z4, Z8
+	VPRORD          $0x0b, Z4, Z9
+	VPRORD          $0x19, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z7, Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xe8, Z2, Z1, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x02, Z0, Z8
+	VPRORD          $0x0d, Z0, Z9
+	VPRORD          $0x16, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z26, Z17, Z17
+	VPRORD          $0x07, Z18, Z8
+	VPRORD          $0x12, Z18, Z9
+	VPSRLD          $0x03, Z18, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z17, Z17
+	VPRORD          $0x11, Z31, Z8
+	VPRORD          $0x13, Z31, Z9
+	VPSRLD          $0x0a, Z31, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z17, Z17
+	VPADDD          Z17, Z6, Z6
+	VPADDD.BCST     132(BX), Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xca, Z5, Z4, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x06, Z3, Z8
+	VPRORD          $0x0b, Z3, Z9
+	VPRORD          $0x19, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xe8, Z1, Z0, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x02, Z7, Z8
+	VPRORD          $0x0d, Z7, Z9
+	VPRORD          $0x16, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z27, Z18, Z18
+	VPRORD          $0x07, Z19, Z8
+	VPRORD          $0x12, Z19, Z9
+	VPSRLD          $0x03, Z19, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z18, Z18
+	VPRORD          $0x11, Z16, Z8
+	VPRORD          $0x13, Z16, Z9
+	VPSRLD          $0x0a, Z16, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z18, Z18
+	VPADDD          Z18, Z5, Z5
+	VPADDD.BCST     136(BX), Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xca, Z4, Z3, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x06, Z2, Z8
+	VPRORD          $0x0b, Z2, Z9
+	VPRORD          $0x19, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xe8, Z0, Z7, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x02, Z6, Z8
+	VPRORD          $0x0d, Z6, Z9
+	VPRORD          $0x16, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z28, Z19, Z19
+	VPRORD          $0x07, Z20, Z8
+	VPRORD          $0x12, Z20, Z9
+	VPSRLD          $0x03, Z20, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z19, Z19
+	VPRORD          $0x11, Z17, Z8
+	VPRORD          $0x13, Z17, Z9
+	VPSRLD          $0x0a, Z17, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z19, Z19
+	VPADDD          Z19, Z4, Z4
+	VPADDD.BCST     140(BX), Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xca, Z3, Z2, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x06, Z1, Z8
+	VPRORD          $0x0b, Z1, Z9
+	VPRORD          $0x19, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xe8, Z7, Z6, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x02, Z5, Z8
+	VPRORD          $0x0d, Z5, Z9
+	VPRORD          $0x16, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z29, Z20, Z20
+	VPRORD          $0x07, Z21, Z8
+	VPRORD          $0x12, Z21, Z9
+	VPSRLD          $0x03, Z21, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z20, Z20
+	VPRORD          $0x11, Z18, Z8
+	VPRORD          $0x13, Z18, Z9
+	VPSRLD          $0x0a, Z18, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z20, Z20
+	VPADDD          Z20, Z3, Z3
+	VPADDD.BCST     144(BX), Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xca, Z2, Z1, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x06, Z0, Z8
+	VPRORD          $0x0b, Z0, Z9
+	VPRORD          $0x19, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xe8, Z6, Z5, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x02, Z4, Z8
+	VPRORD          $0x0d, Z4, Z9
+	VPRORD          $0x16, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z30, Z21, Z21
+	VPRORD          $0x07, Z22, Z8
+	VPRORD          $0x12, Z22, Z9
+	VPSRLD          $0x03, Z22, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z21, Z21
+	VPRORD          $0x11, Z19, Z8
+	VPRORD          $0x13, Z19, Z9
+	VPSRLD          $0x0a, Z19, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z21, Z21
+	VPADDD          Z21, Z2, Z2
+	VPADDD.BCST     148(BX), Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xca, Z1, Z0, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x06, Z7, Z8
+	VPRORD          $0x0b, Z7, Z9
+	VPRORD          $0x19, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xe8, Z5, Z4, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x02, Z3, Z8
+	VPRORD          $0x0d, Z3, Z9
+	VPRORD          $0x16, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z31, Z22, Z22
+	VPRORD          $0x07, Z23, Z8
+	VPRORD          $0x12, Z23, Z9
+	VPSRLD          $0x03, Z23, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z22, Z22
+	VPRORD          $0x11, Z20, Z8
+	VPRORD          $0x13, Z20, Z9
+	VPSRLD          $0x0a, Z20, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z22, Z22
+	VPADDD          Z22, Z1, Z1
+	VPADDD.BCST     152(BX), Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xca, Z0, Z7, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x06, Z6, Z8
+	VPRORD          $0x0b, Z6, Z9
+	VPRORD          $0x19, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xe8, Z4, Z3, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x02, Z2, Z8
+	VPRORD          $0x0d, Z2, Z9
+	VPRORD          $0x16, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z16, Z23, Z23
+	VPRORD          $0x07, Z24, Z8
+	VPRORD          $0x12, Z24, Z9
+	VPSRLD          $0x03, Z24, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z23, Z23
+	VPRORD          $0x11, Z21, Z8
+	VPRORD          $0x13, Z21, Z9
+	VPSRLD          $0x0a, Z21, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z23, Z23
+	VPADDD          Z23, Z0, Z0
+	VPADDD.BCST     156(BX), Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xca, Z7, Z6, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x06, Z5, Z8
+	VPRORD          $0x0b, Z5, Z9
+	VPRORD          $0x19, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xe8, Z3, Z2, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x02, Z1, Z8
+	VPRORD          $0x0d, Z1, Z9
+	VPRORD          $0x16, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z17, Z24, Z24
+	VPRORD          $0x07, Z25, Z8
+	VPRORD          $0x12, Z25, Z9
+	VPSRLD          $0x03, Z25, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z24, Z24
+	VPRORD          $0x11, Z22, Z8
+	VPRORD          $0x13, Z22, Z9
+	VPSRLD          $0x0a, Z22, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z24, Z24
+	VPADDD          Z24, Z7, Z7
+	VPADDD.BCST     160(BX), Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xca, Z6, Z5, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x06, Z4, Z8
+	VPRORD          $0x0b, Z4, Z9
+	VPRORD          $0x19, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z7, Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xe8, Z2, Z1, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x02, Z0, Z8
+	VPRORD          $0x0d, Z0, Z9
+	VPRORD          $0x16, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z18, Z25, Z25
+	VPRORD          $0x07, Z26, Z8
+	VPRORD          $0x12, Z26, Z9
+	VPSRLD          $0x03, Z26, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z25, Z25
+	VPRORD          $0x11, Z23, Z8
+	VPRORD          $0x13, Z23, Z9
+	VPSRLD          $0x0a, Z23, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z25, Z25
+	VPADDD          Z25, Z6, Z6
+	VPADDD.BCST     164(BX), Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xca, Z5, Z4, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x06, Z3, Z8
+	VPRORD          $0x0b, Z3, Z9
+	VPRORD          $0x19, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xe8, Z1, Z0, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x02, Z7, Z8
+	VPRORD          $0x0d, Z7, Z9
+	VPRORD          $0x16, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z19, Z26, Z26
+	VPRORD          $0x07, Z27, Z8
+	VPRORD          $0x12, Z27, Z9
+	VPSRLD          $0x03, Z27, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z26, Z26
+	VPRORD          $0x11, Z24, Z8
+	VPRORD          $0x13, Z24, Z9
+	VPSRLD          $0x0a, Z24, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z26, Z26
+	VPADDD          Z26, Z5, Z5
+	VPADDD.BCST     168(BX), Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xca, Z4, Z3, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x06, Z2, Z8
+	VPRORD          $0x0b, Z2, Z9
+	VPRORD          $0x19, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xe8, Z0, Z7, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x02, Z6, Z8
+	VPRORD          $0x0d, Z6, Z9
+	VPRORD          $0x16, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z20, Z27, Z27
+	VPRORD          $0x07, Z28, Z8
+	VPRORD          $0x12, Z28, Z9
+	VPSRLD          $0x03, Z28, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z27, Z27
+	VPRORD          $0x11, Z25, Z8
+	VPRORD          $0x13, Z25, Z9
+	VPSRLD          $0x0a, Z25, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z27, Z27
+	VPADDD          Z27, Z4, Z4
+	VPADDD.BCST     172(BX), Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xca, Z3, Z2, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x06, Z1, Z8
+	VPRORD          $0x0b, Z1, Z9
+	VPRORD          $0x19, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xe8, Z7, Z6, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x02, Z5, Z8
+	VPRORD          $0x0d, Z5, Z9
+	VPRORD          $0x16, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z21, Z28, Z28
+	VPRORD          $0x07, Z29, Z8
+	VPRORD          $0x12, Z29, Z9
+	VPSRLD          $0x03, Z29, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z28, Z28
+	VPRORD          $0x11, Z26, Z8
+	VPRORD          $0x13, Z26, Z9
+	VPSRLD          $0x0a, Z26, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z28, Z28
+	VPADDD          Z28, Z3, Z3
+	VPADDD.BCST     176(BX), Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xca, Z2, Z1, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x06, Z0, Z8
+	VPRORD          $0x0b, Z0, Z9
+	VPRORD          $0x19, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xe8, Z6, Z5, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x02, Z4, Z8
+	VPRORD          $0x0d, Z4, Z9
+	VPRORD          $0x16, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z22, Z29, Z29
+	VPRORD          $0x07, Z30, Z8
+	VPRORD          $0x12, Z30, Z9
+	VPSRLD          $0x03, Z30, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z29, Z29
+	VPRORD          $0x11, Z27, Z8
+	VPRORD          $0x13, Z27, Z9
+	VPSRLD          $0x0a, Z27, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z29, Z29
+	VPADDD          Z29, Z2, Z2
+	VPADDD.BCST     180(BX), Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xca, Z1, Z0, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x06, Z7, Z8
+	VPRORD          $0x0b, Z7, Z9
+	VPRORD          $0x19, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xe8, Z5, Z4, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x02, Z3, Z8
+	VPRORD          $0x0d, Z3, Z9
+	VPRORD          $0x16, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z23, Z30, Z30
+	VPRORD          $0x07, Z31, Z8
+	VPRORD          $0x12, Z31, Z9
+	VPSRLD          $0x03, Z31, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z30, Z30
+	VPRORD          $0x11, Z28, Z8
+	VPRORD          $0x13, Z28, Z9
+	VPSRLD          $0x0a, Z28, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z30, Z30
+	VPADDD          Z30, Z1, Z1
+	VPADDD.BCST     184(BX), Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xca, Z0, Z7, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x06, Z6, Z8
+	VPRORD          $0x0b, Z6, Z9
+	VPRORD          $0x19, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xe8, Z4, Z3, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x02, Z2, Z8
+	VPRORD          $0x0d, Z2, Z9
+	VPRORD          $0x16, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z24, Z31, Z31
+	VPRORD          $0x07, Z16, Z8
+	VPRORD          $0x12, Z16, Z9
+	VPSRLD          $0x03, Z16, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z31, Z31
+	VPRORD          $0x11, Z29, Z8
+	VPRORD          $0x13, Z29, Z9
+	VPSRLD          $0x0a, Z29, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z31, Z31
+	VPADDD          Z31, Z0, Z0
+	VPADDD.BCST     188(BX), Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xca, Z7, Z6, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x06, Z5, Z8
+	VPRORD          $0x0b, Z5, Z9
+	VPRORD          $0x19, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xe8, Z3, Z2, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x02, Z1, Z8
+	VPRORD          $0x0d, Z1, Z9
+	VPRORD          $0x16, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z25, Z16, Z16
+	VPRORD          $0x07, Z17, Z8
+	VPRORD          $0x12, Z17, Z9
+	VPSRLD          $0x03, Z17, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z16, Z16
+	VPRORD          $0x11, Z30, Z8
+	VPRORD          $0x13, Z30, Z9
+	VPSRLD          $0x0a, Z30, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z16, Z16
+	VPADDD          Z16, Z7, Z7
+	VPADDD.BCST     192(BX), Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xca, Z6, Z5, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x06, Z4, Z8
+	VPRORD          $0x0b, Z4, Z9
+	VPRORD          $0x19, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z7, Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xe8, Z2, Z1, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x02, Z0, Z8
+	VPRORD          $0x0d, Z0, Z9
+	VPRORD          $0x16, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z26, Z17, Z17
+	VPRORD          $0x07, Z18, Z8
+	VPRORD          $0x12, Z18, Z9
+	VPSRLD          $0x03, Z18, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z17, Z17
+	VPRORD          $0x11, Z31, Z8
+	VPRORD          $0x13, Z31, Z9
+	VPSRLD          $0x0a, Z31, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z17, Z17
+	VPADDD          Z17, Z6, Z6
+	VPADDD.BCST     196(BX), Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xca, Z5, Z4, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x06, Z3, Z8
+	VPRORD          $0x0b, Z3, Z9
+	VPRORD          $0x19, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xe8, Z1, Z0, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x02, Z7, Z8
+	VPRORD          $0x0d, Z7, Z9
+	VPRORD          $0x16, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z27, Z18, Z18
+	VPRORD          $0x07, Z19, Z8
+	VPRORD          $0x12, Z19, Z9
+	VPSRLD          $0x03, Z19, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z18, Z18
+	VPRORD          $0x11, Z16, Z8
+	VPRORD          $0x13, Z16, Z9
+	VPSRLD          $0x0a, Z16, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z18, Z18
+	VPADDD          Z18, Z5, Z5
+	VPADDD.BCST     200(BX), Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xca, Z4, Z3, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x06, Z2, Z8
+	VPRORD          $0x0b, Z2, Z9
+	VPRORD          $0x19, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xe8, Z0, Z7, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x02, Z6, Z8
+	VPRORD          $0x0d, Z6, Z9
+	VPRORD          $0x16, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z28, Z19, Z19
+	VPRORD          $0x07, Z20, Z8
+	VPRORD          $0x12, Z20, Z9
+	VPSRLD          $0x03, Z20, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z19, Z19
+	VPRORD          $0x11, Z17, Z8
+	VPRORD          $0x13, Z17, Z9
+	VPSRLD          $0x0a, Z17, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z19, Z19
+	VPADDD          Z19, Z4, Z4
+	VPADDD.BCST     204(BX), Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xca, Z3, Z2, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x06, Z1, Z8
+	VPRORD          $0x0b, Z1, Z9
+	VPRORD          $0x19, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xe8, Z7, Z6, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x02, Z5, Z8
+	VPRORD          $0x0d, Z5, Z9
+	VPRORD          $0x16, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z29, Z20, Z20
+	VPRORD          $0x07, Z21, Z8
+	VPRORD          $0x12, Z21, Z9
+	VPSRLD          $0x03, Z21, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z20, Z20
+	VPRORD          $0x11, Z18, Z8
+	VPRORD          $0x13, Z18, Z9
+	VPSRLD          $0x0a, Z18, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z20, Z20
+	VPADDD          Z20, Z3, Z3
+	VPADDD.BCST     208(BX), Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xca, Z2, Z1, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x06, Z0, Z8
+	VPRORD          $0x0b, Z0, Z9
+	VPRORD          $0x19, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xe8, Z6, Z5, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x02, Z4, Z8
+	VPRORD          $0x0d, Z4, Z9
+	VPRORD          $0x16, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z30, Z21, Z21
+	VPRORD          $0x07, Z22, Z8
+	VPRORD          $0x12, Z22, Z9
+	VPSRLD          $0x03, Z22, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z21, Z21
+	VPRORD          $0x11, Z19, Z8
+	VPRORD          $0x13, Z19, Z9
+	VPSRLD          $0x0a, Z19, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z21, Z21
+	VPADDD          Z21, Z2, Z2
+	VPADDD.BCST     212(BX), Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xca, Z1, Z0, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x06, Z7, Z8
+	VPRORD          $0x0b, Z7, Z9
+	VPRORD          $0x19, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xe8, Z5, Z4, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x02, Z3, Z8
+	VPRORD          $0x0d, Z3, Z9
+	VPRORD          $0x16, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z31, Z22, Z22
+	VPRORD          $0x07, Z23, Z8
+	VPRORD          $0x12, Z23, Z9
+	VPSRLD          $0x03, Z23, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z22, Z22
+	VPRORD          $0x11, Z20, Z8
+	VPRORD          $0x13, Z20, Z9
+	VPSRLD          $0x0a, Z20, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z22, Z22
+	VPADDD          Z22, Z1, Z1
+	VPADDD.BCST     216(BX), Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xca, Z0, Z7, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x06, Z6, Z8
+	VPRORD          $0x0b, Z6, Z9
+	VPRORD          $0x19, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xe8, Z4, Z3, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x02, Z2, Z8
+	VPRORD          $0x0d, Z2, Z9
+	VPRORD          $0x16, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z16, Z23, Z23
+	VPRORD          $0x07, Z24, Z8
+	VPRORD          $0x12, Z24, Z9
+	VPSRLD          $0x03, Z24, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z23, Z23
+	VPRORD          $0x11, Z21, Z8
+	VPRORD          $0x13, Z21, Z9
+	VPSRLD          $0x0a, Z21, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z23, Z23
+	VPADDD          Z23, Z0, Z0
+	VPADDD.BCST     220(BX), Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xca, Z7, Z6, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x06, Z5, Z8
+	VPRORD          $0x0b, Z5, Z9
+	VPRORD          $0x19, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xe8, Z3, Z2, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x02, Z1, Z8
+	VPRORD          $0x0d, Z1, Z9
+	VPRORD          $0x16, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z17, Z24, Z24
+	VPRORD          $0x07, Z25, Z8
+	VPRORD          $0x12, Z25, Z9
+	VPSRLD          $0x03, Z25, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z24, Z24
+	VPRORD          $0x11, Z22, Z8
+	VPRORD          $0x13, Z22, Z9
+	VPSRLD          $0x0a, Z22, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z24, Z24
+	VPADDD          Z24, Z7, Z7
+	VPADDD.BCST     224(BX), Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xca, Z6, Z5, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x06, Z4, Z8
+	VPRORD          $0x0b, Z4, Z9
+	VPRORD          $0x19, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z7, Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xe8, Z2, Z1, Z8
+	VPADDD          Z8, Z7, Z7
+	VPRORD          $0x02, Z0, Z8
+	VPRORD          $0x0d, Z0, Z9
+	VPRORD          $0x16, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z7, Z7
+	VPADDD          Z18, Z25, Z25
+	VPRORD          $0x07, Z26, Z8
+	VPRORD          $0x12, Z26, Z9
+	VPSRLD          $0x03, Z26, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z25, Z25
+	VPRORD          $0x11, Z23, Z8
+	VPRORD          $0x13, Z23, Z9
+	VPSRLD          $0x0a, Z23, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z25, Z25
+	VPADDD          Z25, Z6, Z6
+	VPADDD.BCST     228(BX), Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xca, Z5, Z4, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x06, Z3, Z8
+	VPRORD          $0x0b, Z3, Z9
+	VPRORD          $0x19, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z6, Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xe8, Z1, Z0, Z8
+	VPADDD          Z8, Z6, Z6
+	VPRORD          $0x02, Z7, Z8
+	VPRORD          $0x0d, Z7, Z9
+	VPRORD          $0x16, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z6, Z6
+	VPADDD          Z19, Z26, Z26
+	VPRORD          $0x07, Z27, Z8
+	VPRORD          $0x12, Z27, Z9
+	VPSRLD          $0x03, Z27, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z26, Z26
+	VPRORD          $0x11, Z24, Z8
+	VPRORD          $0x13, Z24, Z9
+	VPSRLD          $0x0a, Z24, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z26, Z26
+	VPADDD          Z26, Z5, Z5
+	VPADDD.BCST     232(BX), Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xca, Z4, Z3, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x06, Z2, Z8
+	VPRORD          $0x0b, Z2, Z9
+	VPRORD          $0x19, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z5, Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xe8, Z0, Z7, Z8
+	VPADDD          Z8, Z5, Z5
+	VPRORD          $0x02, Z6, Z8
+	VPRORD          $0x0d, Z6, Z9
+	VPRORD          $0x16, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z5, Z5
+	VPADDD          Z20, Z27, Z27
+	VPRORD          $0x07, Z28, Z8
+	VPRORD          $0x12, Z28, Z9
+	VPSRLD          $0x03, Z28, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z27, Z27
+	VPRORD          $0x11, Z25, Z8
+	VPRORD          $0x13, Z25, Z9
+	VPSRLD          $0x0a, Z25, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z27, Z27
+	VPADDD          Z27, Z4, Z4
+	VPADDD.BCST     236(BX), Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xca, Z3, Z2, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x06, Z1, Z8
+	VPRORD          $0x0b, Z1, Z9
+	VPRORD          $0x19, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z4, Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xe8, Z7, Z6, Z8
+	VPADDD          Z8, Z4, Z4
+	VPRORD          $0x02, Z5, Z8
+	VPRORD          $0x0d, Z5, Z9
+	VPRORD          $0x16, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z4, Z4
+	VPADDD          Z21, Z28, Z28
+	VPRORD          $0x07, Z29, Z8
+	VPRORD          $0x12, Z29, Z9
+	VPSRLD          $0x03, Z29, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z28, Z28
+	VPRORD          $0x11, Z26, Z8
+	VPRORD          $0x13, Z26, Z9
+	VPSRLD          $0x0a, Z26, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z28, Z28
+	VPADDD          Z28, Z3, Z3
+	VPADDD.BCST     240(BX), Z3, Z3
+	VMOVDQA32       Z0, Z8
+	VPTERNLOGD      $0xca, Z2, Z1, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x06, Z0, Z8
+	VPRORD          $0x0b, Z0, Z9
+	VPRORD          $0x19, Z0, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z3, Z7, Z7
+	VMOVDQA32       Z4, Z8
+	VPTERNLOGD      $0xe8, Z6, Z5, Z8
+	VPADDD          Z8, Z3, Z3
+	VPRORD          $0x02, Z4, Z8
+	VPRORD          $0x0d, Z4, Z9
+	VPRORD          $0x16, Z4, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z3, Z3
+	VPADDD          Z22, Z29, Z29
+	VPRORD          $0x07, Z30, Z8
+	VPRORD          $0x12, Z30, Z9
+	VPSRLD          $0x03, Z30, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z29, Z29
+	VPRORD          $0x11, Z27, Z8
+	VPRORD          $0x13, Z27, Z9
+	VPSRLD          $0x0a, Z27, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z29, Z29
+	VPADDD          Z29, Z2, Z2
+	VPADDD.BCST     244(BX), Z2, Z2
+	VMOVDQA32       Z7, Z8
+	VPTERNLOGD      $0xca, Z1, Z0, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x06, Z7, Z8
+	VPRORD          $0x0b, Z7, Z9
+	VPRORD          $0x19, Z7, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z2, Z6, Z6
+	VMOVDQA32       Z3, Z8
+	VPTERNLOGD      $0xe8, Z5, Z4, Z8
+	VPADDD          Z8, Z2, Z2
+	VPRORD          $0x02, Z3, Z8
+	VPRORD          $0x0d, Z3, Z9
+	VPRORD          $0x16, Z3, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z2, Z2
+	VPADDD          Z23, Z30, Z30
+	VPRORD          $0x07, Z31, Z8
+	VPRORD          $0x12, Z31, Z9
+	VPSRLD          $0x03, Z31, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z30, Z30
+	VPRORD          $0x11, Z28, Z8
+	VPRORD          $0x13, Z28, Z9
+	VPSRLD          $0x0a, Z28, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z30, Z30
+	VPADDD          Z30, Z1, Z1
+	VPADDD.BCST     248(BX), Z1, Z1
+	VMOVDQA32       Z6, Z8
+	VPTERNLOGD      $0xca, Z0, Z7, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x06, Z6, Z8
+	VPRORD          $0x0b, Z6, Z9
+	VPRORD          $0x19, Z6, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z1, Z5, Z5
+	VMOVDQA32       Z2, Z8
+	VPTERNLOGD      $0xe8, Z4, Z3, Z8
+	VPADDD          Z8, Z1, Z1
+	VPRORD          $0x02, Z2, Z8
+	VPRORD          $0x0d, Z2, Z9
+	VPRORD          $0x16, Z2, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z1, Z1
+	VPADDD          Z24, Z31, Z31
+	VPRORD          $0x07, Z16, Z8
+	VPRORD          $0x12, Z16, Z9
+	VPSRLD          $0x03, Z16, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z31, Z31
+	VPRORD          $0x11, Z29, Z8
+	VPRORD          $0x13, Z29, Z9
+	VPSRLD          $0x0a, Z29, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z31, Z31
+	VPADDD          Z31, Z0, Z0
+	VPADDD.BCST     252(BX), Z0, Z0
+	VMOVDQA32       Z5, Z8
+	VPTERNLOGD      $0xca, Z7, Z6, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x06, Z5, Z8
+	VPRORD          $0x0b, Z5, Z9
+	VPRORD          $0x19, Z5, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          Z0, Z4, Z4
+	VMOVDQA32       Z1, Z8
+	VPTERNLOGD      $0xe8, Z3, Z2, Z8
+	VPADDD          Z8, Z0, Z0
+	VPRORD          $0x02, Z1, Z8
+	VPRORD          $0x0d, Z1, Z9
+	VPRORD          $0x16, Z1, Z10
+	VPTERNLOGD      $0x96, Z10, Z9, Z8
+	VPADDD          Z8, Z0, Z0
+	VPADDD          (SP), Z0, Z0
+	VPADDD          64(SP), Z1, Z1
+	VPADDD          128(SP), Z2, Z2
+	VPADDD          192(SP), Z3, Z3
+	VPADDD          256(SP), Z4, Z4
+	VPADDD          320(SP), Z5, Z5
+	VPADDD          384(SP), Z6, Z6
+	VPADDD          448(SP), Z7, Z7
+	ADDQ            $0x40, DI
+	DECQ            DX
+	JNZ             block
+	VPUNPCKLDQ      Z1, Z0, Z8
+	VPUNPCKHDQ      Z1, Z0, Z0
+	VPUNPCKLDQ      Z3, Z2, Z1
+	VPUNPCKHDQ      Z3, Z2, Z3
+	VPUNPCKLQDQ     Z1, Z8, Z2
+	VPUNPCKHQDQ     Z1, Z8, Z1
+	VPUNPCKLQDQ     Z3, Z0, Z8
+	VPUNPCKHQDQ     Z3, Z0, Z0
+	MOVQ            (AX), SI
+	VMOVDQU32       X2, (SI)
+	MOVQ            32(AX), SI
+	VEXTRACTI32X4   $0x01, Z2, (SI)
+	MOVQ            64(AX), SI
+	VEXTRACTI32X4   $0x02, Z2, (SI)
+	MOVQ            96(AX), SI
+	VEXTRACTI32X4   $0x03, Z2, (SI)
+	MOVQ            8(AX), SI
+	VMOVDQU32       X1, (SI)
+	MOVQ            40(AX), SI
+	VEXTRACTI32X4   $0x01, Z1, (SI)
+	MOVQ            72(AX), SI
+	VEXTRACTI32X4   $0x02, Z1, (SI)
+	MOVQ            104(AX), SI
+	VEXTRACTI32X4   $0x03, Z1, (SI)
+	MOVQ            16(AX), SI
+	VMOVDQU32       X8, (SI)
+	MOVQ            48(AX), SI
+	VEXTRACTI32X4   $0x01, Z8, (SI)
+	MOVQ            80(AX), SI
+	VEXTRACTI32X4   $0x02, Z8, (SI)
+	MOVQ            112(AX), SI
+	VEXTRACTI32X4   $0x03, Z8, (SI)
+	MOVQ            24(AX), SI
+	VMOVDQU32       X0, (SI)
+	MOVQ            56(AX), SI
+	VEXTRACTI32X4   $0x01, Z0, (SI)
+	MOVQ            88(AX), SI
+	VEXTRACTI32X4   $0x02, Z0, (SI)
+	MOVQ            120(AX), SI
+	VEXTRACTI32X4   $0x03, Z0, (SI)
+	VPUNPCKLDQ      Z5, Z4, Z0
+	VPUNPCKHDQ      Z5, Z4, Z1
+	VPUNPCKLDQ      Z7, Z6, Z2
+	VPUNPCKHDQ      Z7, Z6, Z4
+	VPUNPCKLQDQ     Z2, Z0, Z3
+	VPUNPCKHQDQ     Z2, Z0, Z0
+	VPUNPCKLQDQ     Z4, Z1, Z2
+	VPUNPCKHQDQ     Z4, Z1, Z1
+	MOVQ            (AX), SI
+	VMOVDQU32       X3, 16(SI)
+	MOVQ            32(AX), SI
+	VEXTRACTI32X4   $0x01, Z3, 16(SI)
+	MOVQ            64(AX), SI
+	VEXTRACTI32X4   $0x02, Z3, 16(SI)
+	MOVQ            96(AX), SI
+	VEXTRACTI32X4   $0x03, Z3, 16(SI)
+	MOVQ            8(AX), SI
+	VMOVDQU32       X0, 16(SI)
+	MOVQ            40(AX), SI
+	VEXTRACTI32X4   $0x01, Z0, 16(SI)
+	MOVQ            72(AX), SI
+	VEXTRACTI32X4   $0x02, Z0, 16(SI)
+	MOVQ            104(AX), SI
+	VEXTRACTI32X4   $0x03, Z0, 16(SI)
+	MOVQ            16(AX), SI
+	VMOVDQU32       X2, 16(SI)
+	MOVQ            48(AX), SI
+	VEXTRACTI32X4   $0x01, Z2, 16(SI)
+	MOVQ            80(AX), SI
+	VEXTRACTI32X4   $0x02, Z2, 16(SI)
+	MOVQ            112(AX), SI
+	VEXTRACTI32X4   $0x03, Z2, 16(SI)
+	MOVQ            24(AX), SI
+	VMOVDQU32       X1, 16(SI)
+	MOVQ            56(AX), SI
+	VEXTRACTI32X4   $0x01, Z1, 16(SI)
+	MOVQ            88(AX), SI
+	VEXTRACTI32X4   $0x02, Z1, 16(SI)
+	MOVQ            120(AX), SI
+	VEXTRACTI32X4   $0x03, Z1, 16(SI)
 	VZEROUPPER
 	RET

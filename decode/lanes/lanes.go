@@ -16,9 +16,8 @@ import (
 const (
 	// Size is the length of a digest in bytes.
 	Size = sha256.Size
-	// Width is how many messages at most are hashed at the same time. It is
-	// worth the most to pass Sum so many, or a multiple, all of one length.
-	Width = 8
+	// Width is how many messages at most are hashed at the same time.
+	Width = 16
 )
 
 // Sum sets digests[i] to the SHA-256 of prefix followed by messages[i], for
@@ -26,7 +25,8 @@ const (
 // in memory; prefix may be empty. It panics if there are not as many digests as messages. Digests
 // must not overlap prefix or messages.
 //
-// It allocates nothing and calls may run at the same time.
+// It is fastest for messages of one length: the more of them, up to Width, the
+// faster, and eight are much better than seven. It allocates nothing and calls may run at the same time.
 func Sum[D ~[Size]byte](digests []D, prefix []byte, messages [][]byte) {
 	if len(digests) != len(messages) {
 		panic(fmt.Sprintf("internal error: %d digests for %d messages", len(digests), len(messages)))

@@ -69,29 +69,29 @@ func TestVectors(t *testing.T) {
 	})
 }
 
-// TestLengths has messages of one length, and of lengths that differ by a byte.
+// TestLengths has messages of one length, and of lengths that differ by a byte:
+// short ones, and some around what one call of a kernel takes, 64 KiB in all.
 func TestLengths(t *testing.T) {
-	const most = 40 << 10
+	const call = 64 << 10
 	prefix := random(1, 35)
-	memory := random(2, lanes.Width*(most+100))
-	var lengths []int
-	for n := range 301 {
-		lengths = append(lengths, n)
-	}
-	for _, around := range []int{1 << 10, 16 << 10, 32 << 10} {
-		for d := -64 - len(prefix); d <= 65; d++ {
-			lengths = append(lengths, around+d)
-		}
-	}
+	memory := random(2, 2*call)
 	eachPlan(t, func(t *testing.T, sum sumFunc) {
-		for _, n := range lengths {
-			same, other := make([][]byte, lanes.Width), make([][]byte, lanes.Width)
-			for i := range same {
-				same[i] = memory[i*(most+100):][:n]
-				other[i] = memory[i*(most+100):][:n+i]
+		both := func(number, length int) {
+			same, other := make([][]byte, number), make([][]byte, number)
+			for i := range number {
+				same[i] = memory[i*call/number:][:length]
+				other[i] = memory[i*call/number:][:length+i]
 			}
 			check(t, sum, prefix, same)
 			check(t, sum, prefix, other)
+		}
+		for length := range 301 {
+			both(lanes.Width, length)
+		}
+		for _, number := range []int{1, 2, 8, 16} {
+			for beyond := -64 - len(prefix); beyond <= 65; beyond++ {
+				both(number, call/number+beyond)
+			}
 		}
 	})
 }

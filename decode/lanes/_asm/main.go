@@ -11,11 +11,15 @@ import (
 
 //go:generate go run . -out ../kernels_amd64.s -stubs ../kernels_amd64.go -pkg lanes
 
+// signature is that of every kernel: lanes.Width states and blocks, of which it
+// uses as many as it has lanes.
+const signature = "func(states *[16]*[8]uint32, blocks *[16]*byte, n int)"
+
 // blockSize is the length of SHA-256's block in bytes.
 const blockSize = 64
 
 // constants is where the kernels find K, swap where they find the shuffle that
-// turns four words from big-endian to little-endian, twice.
+// turns four words from big-endian to little-endian, four times.
 var constants, swap Mem
 
 func main() {
@@ -25,12 +29,13 @@ func main() {
 		DATA(4*i, U32(k))
 	}
 	swap = GLOBL("swap", RODATA|NOPTR)
-	for i := range 32 {
+	for i := range 64 {
 		DATA(i, U8(i%16^3))
 	}
 	shani(1)
 	shani(2)
-	avx512()
+	avx512{lanes: 8}.write()
+	avx512{lanes: 16}.write()
 	Generate()
 }
 

@@ -20,9 +20,10 @@ type shaLane struct {
 // SHA extensions. SHA256RNDS2 takes its time: while one lane waits for it,
 // another one goes on. All that two lanes need fits in the 16 registers.
 func shani(lanes int) {
-	TEXT(fmt.Sprintf("compressSHA%d", lanes), NOSPLIT, "func(states *[8]*[8]uint32, blocks *[8]*byte, n int)")
+	TEXT(fmt.Sprintf("compressSHAx%d", lanes), NOSPLIT, signature)
 	Pragma("noescape")
-	Doc(fmt.Sprintf("compressSHA%d compresses n >= 1 blocks into each of the first %d states. It needs SHA, SSE4.1 and AVX.", lanes, lanes))
+	Doc(fmt.Sprintf("compressSHAx%d compresses n >= 1 blocks into each of the first %d states.", lanes, lanes),
+		"It needs SHA, SSE4.1 and AVX.")
 	states := Load(Param("states"), GP64())
 	blocks := Load(Param("blocks"), GP64())
 	n := Load(Param("n"), GP64())
@@ -42,12 +43,11 @@ func shani(lanes int) {
 		MOVQ(Mem{Base: blocks, Disp: 8 * i}, l.block)
 		state := GP64()
 		MOVQ(Mem{Base: states, Disp: 8 * i}, state)
-		// abcd, efgh in memory; the first word is the lowest.
-		dcba, hgfe := XMM(), XMM()
-		VPSHUFD(Imm(0xb1), Mem{Base: state}, dcba)           // badc
-		VPSHUFD(Imm(0x1b), Mem{Base: state, Disp: 16}, hgfe) // hgfe, h lowest
-		VPALIGNR(Imm(8), hgfe, dcba, l.abef)
-		VPBLENDW(Imm(0xf0), dcba, hgfe, l.cdgh)
+		badc, hgfe := XMM(), XMM()
+		VPSHUFD(Imm(0xb1), Mem{Base: state}, badc)
+		VPSHUFD(Imm(0x1b), Mem{Base: state, Disp: 16}, hgfe)
+		VPALIGNR(Imm(8), hgfe, badc, l.abef)
+		VPBLENDW(Imm(0xf0), badc, hgfe, l.cdgh)
 	}
 
 	Label("block")
