@@ -18,20 +18,23 @@ import (
 	"spillway/decode/zfec"
 )
 
-// chunk is the state of decoding one chunk. It is pooled, with its memory.
+// chunk is the state of decoding one chunk. It is used again for another one,
+// with its memory and its goroutines.
 type chunk struct {
 	file     *File
 	first    int64 // segment
 	segments int
-	tailLen  int // block length of the last segment of the chunk
-	blockLen int // of the others
-	slotLen  int // bytes that one share has for the chunk
+	tailLen  int  // block length of the last segment of the chunk
+	blockLen int  // of the others
+	slotLen  int  // bytes that one share has for the chunk
+	apart    bool // blocks are erasure-decoded in scratch, for all segments at once
 
 	out     []byte // crypttext, padded; then plaintext
-	scratch []byte // k slots for blocks that do not land in out
+	scratch []byte // slots: k for blocks that are read, k more for those computed apart
 
 	reads    []*read // running ones and those whose blocks are there
 	have     []*read // those whose blocks are there, of distinct share numbers
+	spare    []*read // to be used again
 	excluded map[*share]bool
 	slow     []*share // given up for being slow; tried again when nothing else is left
 	used     [MaxShares]uint8
@@ -40,7 +43,8 @@ type chunk struct {
 	pieces   [][]byte        // the places in out, by primary block, then segment
 	running  int
 	results  chan *read
-	patience *time.Timer
+	tick     *time.Timer
+	calmEnds time.Time // when the reads that are running get competitors
 
 	leaves  []hashtree.Hash
 	key     []byte
@@ -55,7 +59,14 @@ func newChunk() *chunk {
 		excluded: map[*share]bool{},
 		results:  make(chan *read),
 		segment:  hashtree.NewHasher(hashtree.SegmentTag),
-		patience: t,
+		tick:     t,
+	}
+}
+
+// close ends the goroutines of a chunk that will not be used again.
+func (c *chunk) close() {
+	for _, r := range c.spare {
+		r.close()
 	}
 }
 
@@ -63,16 +74,15 @@ func newChunk() *chunk {
 // with one call, at its offset in the file. Nothing is written unless all of it
 // is verified. Errors: *NotEnoughSharesError, ErrInconsistent, w's, the context's.
 func (f *File) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
-	ctx, done, err := f.enter(ctx)
+	if err := f.enter(); err != nil {
+		return err
+	}
+	defer f.work.Done()
+	c, err := f.takeChunk(ctx, i)
 	if err != nil {
 		return err
 	}
-	defer done()
-	c, release, err := f.takeChunk(ctx, i)
-	if err != nil {
-		return err
-	}
-	defer release()
+	defer f.giveChunk(c)
 	if err := c.decode(ctx); err != nil {
 		return f.chunkError(i, err)
 	}
@@ -90,16 +100,15 @@ func (f *File) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
 // download can be resumed into a file that somebody may have touched. Errors:
 // *NotEnoughSharesError, the context's.
 func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) {
-	ctx, done, err := f.enter(ctx)
+	if err := f.enter(); err != nil {
+		return false, err
+	}
+	defer f.work.Done()
+	c, err := f.takeChunk(ctx, i)
 	if err != nil {
 		return false, err
 	}
-	defer done()
-	c, release, err := f.takeChunk(ctx, i)
-	if err != nil {
-		return false, err
-	}
-	defer release()
+	defer f.giveChunk(c)
 	off := c.first * f.ueb.SegmentSize
 	if int64(len(p)) != min(int64(len(c.out)), f.cap.size-off) {
 		return false, nil
@@ -112,24 +121,31 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 	return len(c.mismatches()) == 0, nil
 }
 
-// takeChunk waits for memory and begins chunk i; release gives both back.
-func (f *File) takeChunk(ctx context.Context, i int64) (_ *chunk, release func(), _ error) {
+// takeChunk waits for memory and begins chunk i; giveChunk gives both back.
+func (f *File) takeChunk(ctx context.Context, i int64) (*chunk, error) {
 	if chunks := (f.ueb.Segments()-1)/f.chunkSegments + 1; i < 0 || i >= chunks {
-		return nil, nil, errNoChunk(i)
+		return nil, errNoChunk(i)
 	}
-	memory := 2 * f.chunkLen()
-	if err := f.client.memory.Acquire(ctx, memory); err != nil {
-		return nil, nil, context.Cause(ctx)
+	memory := f.chunkMemory()
+	if !f.client.memory.TryAcquire(memory) {
+		ctx, done := joinContexts(ctx, f.ctx)
+		defer done()
+		if err := f.client.memory.Acquire(ctx, memory); err != nil {
+			return nil, context.Cause(ctx)
+		}
 	}
 	f.client.in.Add(memory)
 	c := f.client.spareChunk()
 	c.begin(f, i)
-	return c, func() {
-		c.release()
-		f.client.in.Add(-memory)
-		f.client.keepChunk(c)
-		f.client.memory.Release(memory)
-	}, nil
+	return c, nil
+}
+
+func (f *File) giveChunk(c *chunk) {
+	c.release()
+	memory := f.chunkMemory()
+	f.client.in.Add(-memory)
+	f.client.keepChunk(c)
+	f.client.memory.Release(memory)
 }
 
 // spareChunk returns a chunk that was kept, or a new one. A sync.Pool would drop
@@ -151,14 +167,19 @@ func (c *Client) spareChunk() *chunk {
 func (c *Client) keepChunk(ch *chunk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kept := c.in.Load() + 2*int64(cap(ch.out))
+	kept := c.in.Load() + ch.memory()
 	for _, s := range c.spare {
-		kept += 2 * int64(cap(s.out))
+		kept += s.memory()
 	}
 	if len(c.files) > 0 && kept <= c.limit {
 		c.spare = append(c.spare, ch)
+	} else {
+		ch.close()
 	}
 }
+
+// memory is how many bytes the chunk's buffers hold.
+func (c *chunk) memory() int64 { return int64(cap(c.out)) + int64(cap(c.scratch)) }
 
 // begin sizes everything for chunk i of f.
 func (c *chunk) begin(f *File, i int64) {
@@ -167,6 +188,7 @@ func (c *chunk) begin(f *File, i int64) {
 	c.blockLen = int(f.ueb.BlockSize())
 	c.tailLen = int(f.ueb.BlockLen(c.first + int64(c.segments) - 1))
 	c.slotLen = (c.segments-1)*c.blockLen + c.tailLen
+	c.apart = f.decodesApart() && c.segments > 1
 	c.out = resize(c.out, c.slotLen*f.cap.k)
 	c.pieces = slices.Grow(c.pieces[:0], c.segments*f.cap.k)[:c.segments*f.cap.k]
 	c.slots = c.slots[:0]
@@ -177,6 +199,10 @@ func (c *chunk) begin(f *File, i int64) {
 
 // release forgets the file and keeps the memory.
 func (c *chunk) release() {
+	c.spare = append(c.spare, c.reads...)
+	for _, r := range c.spare {
+		r.share, r.bufs, r.one[0] = nil, nil, nil
+	}
 	clear(c.reads)
 	clear(c.have)
 	clear(c.slow)
@@ -214,7 +240,7 @@ func (c *chunk) block(r *read, i int) []byte {
 	if r.slot < 0 {
 		return c.primary(i, r.share.num)
 	}
-	return c.scratch[r.slot*c.slotLen+i*c.blockLen:][:c.len(i)]
+	return c.slot(r.slot)[i*c.blockLen:][:c.len(i)]
 }
 
 // decode fills out with verified crypttext.
@@ -258,21 +284,23 @@ func (c *chunk) loadLeaves(ctx context.Context) error {
 // reconstruct fills out from the k blocks of every segment that are there.
 func (c *chunk) reconstruct() error {
 	slices.SortFunc(c.have, func(a, b *read) int { return a.share.num - b.share.num })
+	k := c.file.cap.k
 	c.key = c.key[:0]
 	for _, r := range c.have {
 		c.key = append(c.key, byte(r.share.num))
-		if r.share.num < c.file.cap.k && r.slot >= 0 {
-			for i := range c.segments {
-				copy(c.primary(i, r.share.num), c.block(r, i))
-			}
+		if r.share.num < k && r.slot >= 0 {
+			c.place(r.share.num, r.slot)
 		}
 	}
-	if c.have[len(c.have)-1].share.num < c.file.cap.k {
+	if c.have[len(c.have)-1].share.num < k {
 		return nil
 	}
 	decoder, err := c.file.decoder(c.key)
 	if err != nil {
 		return err
+	}
+	if c.apart {
+		return c.reconstructApart(decoder)
 	}
 	for i := range c.segments {
 		c.shards = c.shards[:0]
@@ -282,11 +310,58 @@ func (c *chunk) reconstruct() error {
 		for _, num := range decoder.Missing() {
 			c.shards = append(c.shards, c.primary(i, num))
 		}
-		if err := decoder.Decode(c.shards); err != nil {
-			return fmt.Errorf("erasure decoding: %w", err)
+		if err := decode(decoder, c.shards); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// reconstructApart is reconstruct for many small blocks: one call of the decoder
+// for all segments, whose blocks of one share lie side by side in a slot. What
+// each call costs by itself grows with k times k.
+func (c *chunk) reconstructApart(decoder *zfec.Decoder) error {
+	k := c.file.cap.k
+	c.shards = c.shards[:0]
+	for _, r := range c.have {
+		c.shards = append(c.shards, c.slot(r.slot))
+	}
+	for i := range decoder.Missing() {
+		c.shards = append(c.shards, c.slot(k+i))
+	}
+	if err := decode(decoder, c.shards); err != nil {
+		return err
+	}
+	for i, num := range decoder.Missing() {
+		c.place(num, k+i)
+	}
+	return nil
+}
+
+func decode(decoder *zfec.Decoder, blocks [][]byte) error {
+	if err := decoder.Decode(blocks); err != nil {
+		return fmt.Errorf("erasure decoding: %w", err)
+	}
+	return nil
+}
+
+// scratchLen returns how long scratch must be for the chunk.
+func (c *chunk) scratchLen() int {
+	if c.apart {
+		return 2 * c.file.cap.k * c.slotLen
+	}
+	return c.file.cap.k * c.slotLen
+}
+
+// slot returns slot i of scratch.
+func (c *chunk) slot(i int) []byte { return c.scratch[i*c.slotLen:][:c.slotLen] }
+
+// place copies the blocks in a slot to where primary block num of each segment stands.
+func (c *chunk) place(num, slot int) {
+	from := c.slot(slot)
+	for i := range c.segments {
+		copy(c.primary(i, num), from[i*c.blockLen:])
+	}
 }
 
 // maxDecoders bounds the decoders that a File holds.
@@ -345,6 +420,8 @@ func cryptAt(key cipher.Block, b []byte, off int64) {
 // drops the shares that gave wrong ones. Shares that cannot be proven right or
 // wrong are dropped only when no other is proven wrong.
 func (c *chunk) excludeCulprits(ctx context.Context, bad []int) error {
+	ctx, done := joinContexts(ctx, c.file.ctx)
+	defer done()
 	verdicts := make([]error, len(c.have))
 	var verifiers errgroup.Group
 	verifiers.SetLimit(4)

@@ -44,6 +44,8 @@ type Client struct {
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // calls in progress and Files
 
+	readers sync.WaitGroup // goroutines of chunks; they end when the last File closes
+
 	mu     sync.Mutex
 	closed bool
 	files  map[*File]struct{}
@@ -105,6 +107,7 @@ func (c *Client) Close() error {
 		f.Close()
 	}
 	c.work.Wait()
+	c.readers.Wait()
 	c.metadata.close()
 	var err error
 	for _, s := range c.servers {

@@ -128,18 +128,29 @@ func (f *File) setGeometry(ueb *chk.UEB) error {
 		return &MemoryError{What: "hash trees", Needed: roots, Limit: f.client.limit}
 	}
 	f.chunkSegments = (chunkTarget + ueb.SegmentSize/2) / ueb.SegmentSize
+	if f.chunkSegments == 1 && ueb.SegmentSize < chunkTarget+chunkTarget/4 {
+		f.chunkSegments = 2 // two are hashed faster together than one after the other
+	}
 	f.chunkSegments = max(1, min(f.chunkSegments, maxPieces/int64(f.cap.k), maxVectors, ueb.Segments()))
-	if half := f.chunkLen(); half > f.client.limit/2 {
-		return &MemoryError{What: "segments", Needed: 2 * half, Limit: f.client.limit}
+	if memory := f.chunkMemory(); memory > f.client.limit {
+		return &MemoryError{What: "segments", Needed: memory, Limit: f.client.limit}
 	}
 	return nil
 }
 
-// chunkLen returns the length of the longest chunk, padded. Decoding one takes
-// as much again for the blocks that do not land in it directly.
-func (f *File) chunkLen() int64 {
-	return (f.chunkSegments-1)*f.ueb.SegmentSize + f.ueb.BlockLen(0)*int64(f.cap.k)
+// chunkMemory returns how many bytes decoding a chunk takes: the longest one, padded, as much
+// again for the blocks that do not land in it directly, and again for those computed apart.
+func (f *File) chunkMemory() int64 {
+	out := (f.chunkSegments-1)*f.ueb.SegmentSize + f.ueb.BlockLen(0)*int64(f.cap.k)
+	if f.decodesApart() {
+		return 3 * out
+	}
+	return 2 * out
 }
+
+// decodesApart tells whether blocks are so small and so many that one call of the
+// erasure decoder for all segments of a chunk pays for copying them.
+func (f *File) decodesApart() bool { return f.chunkSegments > 1 && f.cap.k > zfec.FewBlocks }
 
 // remember keeps what is verified for the next Open, unless it would fail.
 func (f *File) remember() {
@@ -204,6 +215,9 @@ func (f *File) Close() error {
 	f.client.mu.Lock()
 	delete(f.client.files, f)
 	if len(f.client.files) == 0 {
+		for _, c := range f.client.spare {
+			c.close()
+		}
 		f.client.spare = nil
 	}
 	f.client.mu.Unlock()
@@ -211,15 +225,23 @@ func (f *File) Close() error {
 	return err
 }
 
-// enter begins a call of the File: the context that it returns ends with the
-// File too. Done ends the call.
-func (f *File) enter(ctx context.Context) (_ context.Context, done func(), _ error) {
+// enter begins a call of the File, which Close waits for; it ends with f.work.Done.
+func (f *File) enter() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return nil, nil, ErrClosed
+		return ErrClosed
 	}
 	f.work.Add(1)
+	return nil
+}
+
+// join is enter for a call that is all waiting: the context that it returns ends with
+// the File too. Done ends the call.
+func (f *File) join(ctx context.Context) (_ context.Context, done func(), _ error) {
+	if err := f.enter(); err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := joinContexts(ctx, f.ctx)
 	return ctx, func() { cancel(); f.work.Done() }, nil
 }

@@ -4,21 +4,57 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"time"
 )
 
-// read is the reading of one share's blocks of one chunk.
+// read is the reading of one share's blocks of one chunk. It has a goroutine and
+// a context, which it keeps for the next reading of its chunk.
 type read struct {
-	share  *share
-	slot   int      // in scratch; -1: the blocks land at their place in out
-	bufs   [][]byte // where the bytes go, in their order in the share
-	cancel context.CancelFunc
-	err    error
+	share *share
+	slot  int      // in scratch; -1: the blocks land at their place in out
+	bufs  [][]byte // where the bytes go, in their order in the share
+	one   [1][]byte
+	began time.Time
+	err   error
 
 	running   bool
 	slow      bool // it has kept us waiting, so another one was begun
 	abandoned bool // it was cancelled for that
 	last      bool // there is nothing else left to try, so it may be slow
+
+	begin  chan struct{}   // a token begins the reading; closed with the chunk
+	ctx    context.Context // of the reading; made anew when it was cancelled
+	cancel context.CancelCauseFunc
+}
+
+// spareRead returns a read whose goroutine waits, with nothing in it but that.
+func (c *chunk) spareRead() *read {
+	var r *read
+	if last := len(c.spare) - 1; last >= 0 {
+		r = c.spare[last]
+		c.spare = c.spare[:last]
+	} else {
+		r = &read{begin: make(chan struct{})}
+		c.file.client.readers.Go(func() {
+			for range r.begin {
+				r.err = c.fill(r)
+				c.results <- r
+			}
+		})
+	}
+	if r.ctx == nil || r.ctx.Err() != nil {
+		r.ctx, r.cancel = context.WithCancelCause(c.file.client.ctx)
+	}
+	r.err, r.slow, r.abandoned = nil, false, false
+	return r
+}
+
+// close ends the goroutine of a read that is not running.
+func (r *read) close() {
+	close(r.begin)
+	r.cancel(nil)
 }
 
 // errSlow is why a share is demoted that answered too late.
@@ -29,23 +65,17 @@ var errSlow = errors.New("slow to answer")
 // one that is slow gets a competitor. When it returns no read is running.
 func (c *chunk) gather(ctx context.Context) error {
 	f := c.file
-	ctx, cancel := context.WithCancel(ctx)
-	defer func() {
-		cancel()
-		c.patience.Stop()
-		for c.running > 0 {
-			c.finish(<-c.results)
-		}
-	}()
-	c.patience.Reset(f.client.patience)
+	defer c.stopReads()
+	c.calmEnds = time.Now().Add(f.client.patience)
 	for len(c.have) < f.cap.k {
 		changed := f.watch()
 		// A share may come between the look and the question, so look again.
-		if c.launch(ctx) > 0 && !f.moreToCome() && c.launch(ctx) > 0 {
-			if c.launchSlow(ctx) > 0 && c.running == 0 {
+		if c.launch() > 0 && !f.moreToCome() && c.launch() > 0 {
+			if c.launchSlow() > 0 && c.running == 0 {
 				return f.notEnough(func(s *share) bool { return c.excluded[s] })
 			}
 		}
+		c.tick.Reset(time.Until(c.nextTick()))
 		select {
 		case r := <-c.results:
 			c.finish(r)
@@ -53,15 +83,53 @@ func (c *chunk) gather(ctx context.Context) error {
 				c.excluded[r.share] = true
 				r.share.report(r.err)
 			}
-		case <-c.patience.C:
-			c.loseCalm()
-			c.patience.Reset(f.client.patience)
+		case now := <-c.tick.C:
+			c.expireReads(now)
+			if !now.Before(c.calmEnds) {
+				c.loseCalm()
+				c.calmEnds = now.Add(f.client.patience)
+			}
 		case <-changed:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-f.ctx.Done():
+			return context.Cause(f.ctx)
 		}
 	}
 	return nil
+}
+
+// stopReads ends the reads that nobody needs any more, and waits for them.
+func (c *chunk) stopReads() {
+	c.tick.Stop()
+	for _, r := range c.reads {
+		if r.running {
+			r.cancel(nil)
+		}
+	}
+	for c.running > 0 {
+		c.finish(<-c.results)
+	}
+}
+
+// nextTick returns when a read has had its time, or the chunk its calm.
+func (c *chunk) nextTick() time.Time {
+	next := c.calmEnds
+	for _, r := range c.reads {
+		if end := r.began.Add(c.file.client.timeout); r.running && r.ctx.Err() == nil && end.Before(next) {
+			next = end
+		}
+	}
+	return next
+}
+
+// expireReads ends the reads that take longer than a request may.
+func (c *chunk) expireReads(now time.Time) {
+	for _, r := range c.reads {
+		if r.running && !now.Before(r.began.Add(c.file.client.timeout)) {
+			r.cancel(errTimeout)
+		}
+	}
 }
 
 // wanted returns how many reads are to be begun.
@@ -76,13 +144,13 @@ func (c *chunk) wanted() int {
 }
 
 // launch begins the wanted reads and returns how many more are wanted.
-func (c *chunk) launch(ctx context.Context) int {
+func (c *chunk) launch() int {
 	n := c.wanted()
 	if n <= 0 {
 		return 0
 	}
 	for _, s := range c.file.candidates() {
-		if !c.excluded[s] && c.used[s.num] == 0 && !c.tried(s) && c.start(ctx, s, false) {
+		if !c.excluded[s] && c.used[s.num] == 0 && !c.tried(s) && c.start(s, false) {
 			if n--; n == 0 {
 				break
 			}
@@ -92,10 +160,10 @@ func (c *chunk) launch(ctx context.Context) int {
 }
 
 // launchSlow is launch for the shares that were given up.
-func (c *chunk) launchSlow(ctx context.Context) int {
+func (c *chunk) launchSlow() int {
 	n := c.wanted()
 	for i := 0; i < len(c.slow) && n > 0; {
-		if s := c.slow[i]; c.used[s.num] == 0 && c.start(ctx, s, true) {
+		if s := c.slow[i]; c.used[s.num] == 0 && c.start(s, true) {
 			c.slow = slices.Delete(c.slow, i, i+1)
 			n--
 		} else {
@@ -112,44 +180,52 @@ func (c *chunk) tried(s *share) bool {
 
 // start begins to read the share's blocks, in place if they are primary ones and
 // else into a slot of scratch; it returns false when there is no room.
-func (c *chunk) start(ctx context.Context, s *share, last bool) bool {
-	r := &read{share: s, slot: -1, running: true, last: last}
-	switch k := c.file.cap.k; {
-	case s.num < k && !c.landed[s.num]:
+func (c *chunk) start(s *share, last bool) bool {
+	slot := -1
+	switch {
+	case s.num < c.file.cap.k && !c.landed[s.num] && !c.apart:
 		c.landed[s.num] = true
+	case len(c.slots) > 0:
+		slot = c.slots[len(c.slots)-1]
+		c.slots = c.slots[:len(c.slots)-1]
+	default:
+		return false
+	}
+	r := c.spareRead()
+	r.share, r.slot, r.last = s, slot, last
+	if slot < 0 {
 		r.bufs = c.pieces[s.num*c.segments:][:0:c.segments]
 		for i := range c.segments {
 			r.bufs = append(r.bufs, c.primary(i, s.num))
 		}
-	case len(c.slots) > 0:
-		r.slot = c.slots[len(c.slots)-1]
-		c.slots = c.slots[:len(c.slots)-1]
-		c.scratch = resize(c.scratch, c.slotLen*k)
-		r.bufs = [][]byte{c.scratch[r.slot*c.slotLen:][:c.slotLen]}
-	default:
-		return false
+	} else {
+		c.scratch = resize(c.scratch, c.scratchLen())
+		r.one[0] = c.slot(slot)
+		r.bufs = r.one[:]
 	}
 	c.used[s.num]++
 	c.reads = append(c.reads, r)
 	c.running++
-	ctx, r.cancel = context.WithCancel(ctx)
-	go func() {
-		r.err = c.fill(ctx, r)
-		c.results <- r
-	}()
+	r.running, r.began = true, time.Now()
+	r.begin <- struct{}{}
 	return true
 }
 
 // fill reads the blocks: one request.
-func (c *chunk) fill(ctx context.Context, r *read) error {
-	o, err := r.share.open(ctx)
+func (c *chunk) fill(r *read) error {
+	o, err := r.share.open(r.ctx)
 	if err != nil {
 		return err
 	}
-	if err := o.read(ctx, o.header.Data+c.first*int64(c.blockLen), r.bufs...); err != nil {
-		return o.blame(c.blockNames(), err)
+	want := c.slotLen
+	switch n, err := o.bytes.ReadAt(r.ctx, o.header.Data+c.first*int64(c.blockLen), r.bufs...); {
+	case n == want:
+		return nil
+	case err == nil || errors.Is(err, io.EOF):
+		return o.blame(c.blockNames(), io.ErrUnexpectedEOF)
+	default:
+		return o.blame(c.blockNames(), timeoutCause(r.ctx, err))
 	}
-	return nil
 }
 
 // blockNames names the blocks that each share has for the chunk.
@@ -163,7 +239,6 @@ func (c *chunk) blockNames() string {
 // finish takes a read that has ended. Of two of one share number the first counts.
 func (c *chunk) finish(r *read) {
 	r.running = false
-	r.cancel()
 	c.running--
 	if !r.slow {
 		c.used[r.share.num]--
@@ -191,7 +266,7 @@ func (c *chunk) loseCalm() {
 		r.share.report(ServerError{Server: r.share.server.String(), Err: errSlow})
 		if r.slot >= 0 {
 			r.abandoned = true
-			r.cancel()
+			r.cancel(nil)
 		}
 	}
 }
@@ -203,9 +278,10 @@ func (c *chunk) drop(r *read) {
 	c.forget(r)
 }
 
-// forget frees the room of a read that has ended.
+// forget frees the room of a read that has ended, and the read itself for another one.
 func (c *chunk) forget(r *read) {
 	c.reads = slices.DeleteFunc(c.reads, func(h *read) bool { return h == r })
+	c.spare = append(c.spare, r)
 	if r.slot >= 0 {
 		c.slots = append(c.slots, r.slot)
 	} else {

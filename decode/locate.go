@@ -25,7 +25,7 @@ func (f *File) addLocked(serverIndex, num int) *share {
 // discover asks the servers and waits until enough distinct shares are known
 // and the UEB is verified.
 func (f *File) discover(ctx context.Context, enough int) error {
-	ctx, done, err := f.enter(ctx)
+	ctx, done, err := f.join(ctx)
 	if err != nil {
 		return err
 	}

@@ -3,14 +3,15 @@ package dir
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -147,18 +148,55 @@ func (sh *share) readVectors(bufs [][]byte, off int64) (int, error) {
 		}
 		return n, err
 	}
-	var n int
-	var readErr error
-	err := sh.conn.Control(func(fd uintptr) {
-		for {
-			n, readErr = unix.Preadv(int(fd), bufs, containerHeader+off)
-			if !errors.Is(readErr, unix.EINTR) {
-				return
-			}
+	v := vectorReads.Get().(*vectorRead)
+	defer vectorReads.Put(v)
+	for _, b := range bufs {
+		if len(b) > 0 {
+			v.vectors = append(v.vectors, unix.Iovec{Base: &b[0]})
+			v.vectors[len(v.vectors)-1].SetLen(len(b))
 		}
-	})
-	if err == nil && readErr != nil {
-		err = os.NewSyscallError("preadv", readErr)
 	}
-	return max(0, n), err
+	v.off = containerHeader + off
+	err := sh.conn.Control(v.run)
+	clear(v.vectors)
+	v.vectors = v.vectors[:0]
+	if err == nil && v.errno != 0 {
+		err = os.NewSyscallError("preadv", v.errno)
+	}
+	return v.n, err
+}
+
+// vectorRead is one call of preadv. unix.Preadv would allocate for every one.
+type vectorRead struct {
+	vectors []unix.Iovec
+	off     int64
+	n       int
+	errno   syscall.Errno
+	run     func(fd uintptr) // v.read, bound once
+}
+
+var vectorReads = sync.Pool{New: func() any {
+	v := &vectorRead{}
+	v.run = v.read
+	return v
+}}
+
+func (v *vectorRead) read(fd uintptr) {
+	v.n, v.errno = 0, 0
+	if len(v.vectors) == 0 {
+		return
+	}
+	for {
+		// The offset is in two registers on 32-bit machines; on others the second is ignored.
+		n, _, errno := unix.Syscall6(unix.SYS_PREADV, fd, uintptr(unsafe.Pointer(&v.vectors[0])), uintptr(len(v.vectors)),
+			uintptr(v.off), uintptr(v.off>>32), 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno == 0 {
+			v.n = int(n)
+		}
+		v.errno = errno
+		return
+	}
 }
