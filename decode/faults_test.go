@@ -69,6 +69,37 @@ func TestFrozenReads(t *testing.T) {
 	}
 }
 
+// TestReadTimeout: where patience lasts longer than a request may take, a server that has gone
+// silent is replaced when its time is over, and named.
+func TestReadTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers, c, data := tenServers(t)
+		var log logBook
+		client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger(), Patience: time.Hour, Timeout: 20 * time.Second})
+		f, err := client.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.WriteChunk(t.Context(), 0, newSink(f.Size())); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the hooks may change when nobody reads
+		servers[1].onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
+		start := time.Now()
+		got, err := readAll(t.Context(), f)
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%v", err)
+		}
+		if d := time.Since(start); d != 20*time.Second {
+			t.Errorf("it took %v", d)
+		}
+		if len(log.lines("server failed", "server=s1", "no answer within the time allowed")) != 1 {
+			t.Errorf("the log:\n%s", log.b.String())
+		}
+	})
+}
+
 // TestAllSlow: a grid that is slower than our patience, everywhere, is read nevertheless.
 func TestAllSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
