@@ -47,6 +47,7 @@ type chunk struct {
 	calmEnds time.Time // when the reads that are running get competitors
 
 	leaves  []hashtree.Hash
+	hashes  []hashtree.Hash
 	key     []byte
 	shards  [][]byte
 	segment *hashtree.Hasher
@@ -394,9 +395,15 @@ func (f *File) decoder(nums []byte) (*zfec.Decoder, error) {
 
 // mismatches returns which segments of the chunk are not what the uploader said.
 func (c *chunk) mismatches() (bad []int) {
+	c.shards = c.shards[:0]
 	for i := range c.segments {
 		segment := c.out[i*c.blockLen*c.file.cap.k:][:c.file.ueb.SegmentLen(c.first+int64(i))]
-		if c.segment.Of(segment) != c.leaves[i] {
+		c.shards = append(c.shards, segment)
+	}
+	c.hashes = slices.Grow(c.hashes[:0], c.segments)[:c.segments]
+	c.segment.OfEach(c.hashes, c.shards)
+	for i, h := range c.hashes {
+		if h != c.leaves[i] {
 			bad = append(bad, i)
 		}
 	}
