@@ -12,7 +12,8 @@ put into VENV. When the grid is up it prints one line of JSON:
 
 Each line of JSON on its standard input, {"k": 3, "happy": 1, "n": 10,
 "segment": 131072, "layout": 1}, makes the client upload with these from then on;
-the answer is that same line again. At the end of its input it stops every node.
+the answer is that same line again. With "foolscap": true as well, the client speaks
+Foolscap to the storage nodes, not HTTPS. At the end of its input it stops every node.
 """
 
 import json
@@ -110,7 +111,7 @@ class Grid:
         self.introducer = Node(self.venv, self.directory / "introducer")
         self.servers = [Node(self.venv, self.directory / f"s{i}") for i in range(STORAGE_NODES)]
         self.client = Node(self.venv, self.directory / "client")
-        self.shape = dict(k=3, happy=1, n=10, segment=MIB, layout=1)
+        self.shape = dict(k=3, happy=1, n=10, segment=MIB, layout=1, foolscap=False)
 
     @property
     def nodes(self):
@@ -168,10 +169,11 @@ class Grid:
             server.start()
         self._start_client()
 
-    def configure(self, k, happy, n, segment=MIB, layout=1):
+    def configure(self, k, happy, n, segment=MIB, layout=1, foolscap=False):
         """Makes later uploads k-of-n on at least happy servers, with this
-        maximum segment size in bytes and share layout (1 or 2)."""
-        shape = dict(k=k, happy=happy, n=n, segment=segment, layout=layout)
+        maximum segment size in bytes and share layout (1 or 2). With foolscap
+        the client does without HTTPS."""
+        shape = dict(k=k, happy=happy, n=n, segment=segment, layout=layout, foolscap=foolscap)
         if shape != self.shape:
             self.client.stop()
             self.shape = shape
@@ -184,6 +186,7 @@ class Grid:
             "shares.happy": self.shape["happy"],
             "shares.total": self.shape["n"],
             "shares._max_immutable_segment_size_for_testing": self.shape["segment"],
+            "force_foolscap": self.shape["foolscap"],
         }
         lines = []
         for line in config.read_text().splitlines():

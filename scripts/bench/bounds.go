@@ -1,0 +1,185 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/klauspost/reedsolomon"
+	"golang.org/x/sys/unix"
+)
+
+// boundCore is the core on which the raw bounds are measured, and one-core sides run.
+const boundCore = 0
+
+// bound measures every stage of decoding a grid's first file alone, on one core, over the same bytes: reading k
+// shares, computing the blocks, hashing every segment once, decrypting and writing. The sum of their times is as
+// fast as one core can decode without overlapping them; the sample is its throughput.
+func bound(g *grid, p placement, dir string) (sample, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return sample{}, err
+	}
+	one.Set(boundCore)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return sample{}, err
+	}
+	defer unix.SchedSetaffinity(0, &before)
+
+	var s sample
+	var sum time.Duration
+	for _, step := range []struct {
+		name string
+		run  func() (time.Duration, error)
+	}{
+		{"pread", func() (time.Duration, error) { return readShares(g) }},
+		{"Reed-Solomon", func() (time.Duration, error) { return computeBlocks(g, p) }},
+		{"SHA-256", func() (time.Duration, error) { return hashSegments(g), nil }},
+		{"AES-CTR", func() (time.Duration, error) { return decrypt(g) }},
+		{"pwrite", func() (time.Duration, error) { return writeSpool(g, dir) }},
+	} {
+		took, err := step.run()
+		if err != nil {
+			return sample{}, fmt.Errorf("%s: %w", step.name, err)
+		}
+		if took > 0 {
+			s.stages = append(s.stages, stage{step.name, g.size, took})
+			sum += took
+		}
+	}
+	s.values = []float64{megabytes(g.size, sum)}
+	s.delivered, s.cpu = g.size, sum
+	return s, nil
+}
+
+// unit is how many bytes a stage works on at a time: a segment, or as many as make a megabyte.
+func (r recipe) unit() int64 { return max(r.segment, 1<<20) }
+
+// readShares reads the blocks of every unit from each of the k shares.
+func readShares(g *grid) (time.Duration, error) {
+	var shares []*os.File
+	defer func() {
+		for _, f := range shares {
+			f.Close()
+		}
+	}()
+	for _, server := range g.servers {
+		paths, err := filepath.Glob(filepath.Join(server, "shares", "??", "*", "*"))
+		if err != nil || len(paths) == 0 {
+			return 0, fmt.Errorf("no share in %s: %w", server, err)
+		}
+		f, err := os.Open(paths[0])
+		if err != nil {
+			return 0, err
+		}
+		shares = append(shares, f)
+	}
+	blocks := make([]byte, (g.unit()+int64(g.k)-1)/int64(g.k))
+	start := time.Now()
+	for offset := int64(0); offset < g.size/int64(g.k); offset += int64(len(blocks)) {
+		for _, f := range shares {
+			if _, err := f.ReadAt(blocks, offset); err != nil && err != io.EOF {
+				return 0, err
+			}
+		}
+	}
+	return time.Since(start), nil
+}
+
+// computeBlocks computes k blocks from k others for every segment: none if the shares are the file's own blocks. What
+// is computed does not matter for how long it takes, so k parity blocks of klauspost/reedsolomon serve.
+func computeBlocks(g *grid, p placement) (time.Duration, error) {
+	if p == primary {
+		return 0, nil
+	}
+	code, err := reedsolomon.New(g.k, g.k, reedsolomon.WithMaxGoroutines(1))
+	if err != nil {
+		return 0, err
+	}
+	blocks := make([][]byte, 2*g.k)
+	for i := range blocks {
+		blocks[i] = randomBytes((g.segment + int64(g.k) - 1) / int64(g.k))
+	}
+	start := time.Now()
+	for range g.size / g.segment {
+		if err := code.Encode(blocks); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(start), nil
+}
+
+func hashSegments(g *grid) time.Duration {
+	segment := randomBytes(g.segment)
+	start := time.Now()
+	for range g.size / g.segment {
+		sha256.Sum256(segment)
+	}
+	return time.Since(start)
+}
+
+func decrypt(g *grid) (time.Duration, error) {
+	block, err := aes.NewCipher(make([]byte, 16))
+	if err != nil {
+		return 0, err
+	}
+	stream := cipher.NewCTR(block, make([]byte, aes.BlockSize))
+	text := randomBytes(g.unit())
+	start := time.Now()
+	for range g.size / g.unit() {
+		stream.XORKeyStream(text, text)
+	}
+	return time.Since(start), nil
+}
+
+// writeSpool writes into an anonymous file whose space is set aside, as the spool does.
+func writeSpool(g *grid, dir string) (time.Duration, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	if err := unix.Fallocate(fd, 0, 0, g.size); err != nil {
+		return 0, err
+	}
+	text := randomBytes(g.unit())
+	start := time.Now()
+	for offset := int64(0); offset < g.size; offset += g.unit() {
+		if _, err := unix.Pwrite(fd, text, offset); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(start), nil
+}
+
+func randomBytes(n int64) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+}
+
+// boundSide is the raw bound as a side of a row.
+func boundSide(r recipe, p placement) side {
+	return side{
+		name: "sum of the stages alone, one core",
+		measure: func(ctx context.Context, l *lab, _ *instance) (sample, error) {
+			g, err := l.grid(ctx, r, p)
+			if err != nil {
+				return sample{}, err
+			}
+			return bound(g, p, l.work)
+		},
+	}
+}

@@ -1,0 +1,178 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// client is an HTTP/1.1 client for one connection that costs as little as it can:
+// bodies never leave the kernel. It is used by one goroutine.
+type client struct {
+	conn  *net.TCPConn
+	raw   syscall.RawConn
+	stop  func() bool // ends the watch of the context
+	host  string
+	buf   []byte // what was read of an answer's header
+	early int64  // bytes of the body in buf
+}
+
+// dial connects to host:port; the connection breaks when the context ends.
+func dial(ctx context.Context, address string) (*client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	tcp := conn.(*net.TCPConn)
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		tcp.Close()
+		return nil, err
+	}
+	return &client{
+		conn: tcp, raw: raw, host: address,
+		buf:  make([]byte, 4096),
+		stop: context.AfterFunc(ctx, func() { tcp.Close() }),
+	}, nil
+}
+
+func (c *client) close() {
+	c.stop()
+	c.conn.Close()
+}
+
+// span is a Range of a file; the zero value asks for all of it.
+type span struct {
+	offset, length int64
+}
+
+// get asks for a file, or a span of it, reads the header of the answer and returns the length of its body.
+// The caller calls discard for all of it before the next get.
+func (c *client) get(path string, s span) (int64, error) {
+	wanted, header := 200, ""
+	if s.length > 0 {
+		wanted, header = 206, fmt.Sprintf("Range: bytes=%d-%d\r\n", s.offset, s.offset+s.length-1)
+	}
+	if _, err := fmt.Fprintf(c.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", path, c.host, header); err != nil {
+		return 0, err
+	}
+	var n int
+	for {
+		if n == len(c.buf) {
+			return 0, errors.New("the header of the answer is too long")
+		}
+		m, err := c.conn.Read(c.buf[n:])
+		if err != nil {
+			return 0, fmt.Errorf("reading the header of the answer: %w", err)
+		}
+		n += m
+		if end := bytes.Index(c.buf[:n], []byte("\r\n\r\n")); end >= 0 {
+			c.early = int64(n - end - 4)
+			length, err := checkHeader(c.buf[:end], wanted)
+			if err == nil && s.length > 0 && length != s.length {
+				err = fmt.Errorf("the answer to a Range of %d bytes has %d", s.length, length)
+			}
+			return length, err
+		}
+	}
+}
+
+// checkHeader returns the length of the body.
+func checkHeader(header []byte, wanted int) (int64, error) {
+	lines := bytes.Split(header, []byte("\r\n"))
+	if len(lines[0]) < 12 || string(lines[0][9:12]) != strconv.Itoa(wanted) {
+		return 0, fmt.Errorf("answer %q, want %d", lines[0], wanted)
+	}
+	for _, line := range lines[1:] {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte("Content-Length")) {
+			return strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64)
+		}
+	}
+	return 0, errors.New("the answer has no Content-Length")
+}
+
+// discard takes n bytes of the body and throws them away.
+func (c *client) discard(n int64) error {
+	early := min(c.early, n)
+	c.early -= early
+	n -= early
+	for n > 0 {
+		taken, err := c.truncate(n)
+		if err != nil {
+			return fmt.Errorf("reading the body: %w", err)
+		}
+		n -= taken
+	}
+	return nil
+}
+
+// truncate takes what has arrived, at least one byte, at most n, without copying it (tcp(7), MSG_TRUNC).
+func (c *client) truncate(n int64) (int64, error) {
+	var taken uintptr
+	var errno syscall.Errno
+	var nothing byte // never written to
+	err := c.raw.Read(func(fd uintptr) bool {
+		for {
+			taken, _, errno = unix.Syscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&nothing)), uintptr(min(n, 1<<30)), unix.MSG_TRUNC, 0, 0)
+			if errno != unix.EINTR {
+				return errno != unix.EAGAIN
+			}
+		}
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case errno != 0:
+		return 0, errno
+	case taken == 0:
+		return 0, io.ErrUnexpectedEOF
+	}
+	return int64(taken), nil
+}
+
+// fetch asks for a file, or a span of it, and throws it away. It returns its length.
+func (c *client) fetch(path string, s span) (int64, error) {
+	length, err := c.get(path, s)
+	if err != nil {
+		return 0, err
+	}
+	return length, c.discard(length)
+}
+
+// fetchOnce is fetch on a connection of its own.
+func fetchOnce(ctx context.Context, address, path string, s span) (int64, error) {
+	c, err := dial(ctx, address)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	return c.fetch(path, s)
+}
+
+// firstByte returns how long it takes from before connecting to the first byte of a body.
+// The rest is left.
+func firstByte(ctx context.Context, address, path string) (time.Duration, error) {
+	start := time.Now()
+	c, err := dial(ctx, address)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	if _, err = c.get(path, span{}); err == nil {
+		err = c.discard(1)
+	}
+	return time.Since(start), err
+}

@@ -1,0 +1,276 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lab is where measurements are made: directories, programs and how long to measure.
+type lab struct {
+	root  string // the checkout
+	cache string // outlives the run: data and programs
+	work  string // of this run alone; everybody may read it
+
+	spillway string // the program, built from the checkout
+	scale
+}
+
+// scale is how much is measured.
+type scale struct {
+	large    int64         // bytes of the file that is decoded and served
+	tahoe    int64         // bytes of the file that Tahoe-LAFS decodes too
+	crowd    int64         // bytes of the file that many clients fetch while it is cold
+	interval time.Duration // how long a workload without an end goes on
+	opens    int           // for a sample of first bytes
+}
+
+var (
+	fullScale  = scale{large: 1 << 30, tahoe: 256 << 20, crowd: 128 << 20, interval: 2 * time.Second, opens: 100}
+	quickScale = scale{large: 256 << 20, tahoe: 48 << 20, crowd: 32 << 20, interval: 400 * time.Millisecond, opens: 20}
+)
+
+// descriptors is how many open files a server of 10,000 stalled clients may want.
+const descriptors = 65536
+
+// allowOpenFiles raises the limit of open files, of this process and of those it starts, to what is wanted or
+// else to what is allowed.
+func allowOpenFiles() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: descriptors, Max: max(descriptors, limit.Max)}) == nil {
+		return nil
+	}
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: min(descriptors, limit.Max), Max: limit.Max})
+}
+
+// openLab builds Spillway and makes the directories. The caller closes the lab.
+func openLab(ctx context.Context, s scale) (*lab, error) {
+	if err := allowOpenFiles(); err != nil {
+		return nil, err
+	}
+	mod, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return nil, fmt.Errorf("finding the checkout (run this inside it): %w", err)
+	}
+	l := &lab{root: strings.TrimSpace(string(mod)), scale: s}
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	l.cache = filepath.Join(user, "spillway", "bench")
+	if err := os.MkdirAll(l.cache, 0o700); err != nil {
+		return nil, err
+	}
+	// Not in /tmp, which may be in memory; and some peers, started by root, read it as somebody else.
+	if l.work, err = os.MkdirTemp("/var/tmp", "spillway-bench-"); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(l.work, 0o755); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	l.spillway = filepath.Join(l.work, "spillway")
+	build := exec.CommandContext(ctx, "go", "build", "-o", l.spillway, "./cmd/spillway")
+	build.Dir = l.root
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("building spillway: %w\n%s", err, out), l.close())
+	}
+	return l, nil
+}
+
+func (l *lab) close() error { return os.RemoveAll(l.work) }
+
+// instance is a running program that serves files.
+type instance struct {
+	*process
+	address string   // host:port
+	admin   string   // host:port of Spillway's admin listener
+	path    string   // of the URL of its file
+	files   []string // of the URLs of more files, if it has any
+	size    int64    // of each file
+	cleanup []func() // what else ends with it, the last first
+}
+
+// close ends the program and removes what it has written.
+func (in *instance) close() {
+	in.stop()
+	in.clean()
+}
+
+func (in *instance) clean() {
+	for i := len(in.cleanup) - 1; i >= 0; i-- {
+		in.cleanup[i]()
+	}
+}
+
+// spillwayOn starts a gateway on the servers of a grid, with one core or all of them.
+func (l *lab) spillwayOn(ctx context.Context, g *grid, cores int) (*instance, error) {
+	return l.serve(ctx, g.servers, g.caps, g.size, cores)
+}
+
+// serve starts a gateway on storage directories.
+func (l *lab) serve(ctx context.Context, servers, caps []string, size int64, cores int) (*instance, error) {
+	dir, err := os.MkdirTemp(l.work, "spool-")
+	if err != nil {
+		return nil, err
+	}
+	remove := func() { os.RemoveAll(dir) }
+	addresses, err := freeAddresses(2)
+	if err != nil {
+		remove()
+		return nil, err
+	}
+	args := []string{l.spillway, "serve", "--listen", addresses[0], "--admin-listen", addresses[1], "--spool-dir", dir}
+	for _, s := range servers {
+		args = append(args, "--server", "file://"+s)
+	}
+	if cores == 1 {
+		// The core of the raw bounds. Go then runs goroutines on one thread at a time.
+		args = append([]string{"taskset", "--cpu-list", fmt.Sprint(boundCore)}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = cleanEnvironment()
+	in := &instance{address: addresses[0], admin: addresses[1], size: size, cleanup: []func(){remove}}
+	for _, cap := range caps {
+		in.files = append(in.files, "/uri/"+cap)
+	}
+	in.path = in.files[0]
+	return l.start(ctx, in, dir, cmd)
+}
+
+// start starts an instance's program and waits until it accepts connections.
+func (l *lab) start(ctx context.Context, in *instance, dir string, cmd *exec.Cmd) (*instance, error) {
+	var err error
+	if in.process, err = startProcess(dir, cmd); err != nil {
+		in.clean()
+		return nil, err
+	}
+	for _, address := range []string{in.address, in.admin} {
+		if address == "" {
+			continue
+		}
+		if err := in.await(ctx, "listener at "+address, func() bool { return listens(address) }); err != nil {
+			in.close()
+			return nil, err
+		}
+	}
+	return in, nil
+}
+
+func listens(address string) bool {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// cleanEnvironment is this process's without anything that configures Spillway.
+func cleanEnvironment() []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "SPILLWAY_") {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+// freeAddresses returns n addresses of 127.0.0.1 on which nothing listens yet.
+func freeAddresses(n int) ([]string, error) {
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		// Closed only when all are chosen, so that they differ.
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses, nil
+}
+
+// machine describes what the figures depend on.
+func (l *lab) machine(ctx context.Context) []fact {
+	var name unix.Utsname
+	unix.Uname(&name)
+	var info unix.Sysinfo_t
+	unix.Sysinfo(&info)
+	var files syscall.Rlimit
+	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files)
+	facts := []fact{
+		{"date", time.Now().UTC().Format("2006-01-02 15:04 MST")},
+		{"CPU", fmt.Sprintf("%s, %d cores", cpuModel(), runtime.NumCPU())},
+		{"memory", fmt.Sprintf("%.1f GiB", float64(info.Totalram)*float64(info.Unit)/(1<<30))},
+		{"kernel", unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:])},
+		{"file system", fileSystem(l.work)},
+		{"open files", fmt.Sprintf("at most %d a process", files.Cur)},
+		{"Go", runtime.Version()},
+		{"Spillway", l.revision(ctx)},
+	}
+	for _, t := range allTools {
+		facts = append(facts, fact{t.name, t.version(ctx, l)})
+	}
+	return facts
+}
+
+func cpuModel() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return err.Error()
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// fileSystem names the type of the file system that a directory is on.
+func fileSystem(dir string) string {
+	out, err := exec.Command("df", "--output=fstype", dir).Output()
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(strings.TrimPrefix(string(out), "Type"))
+}
+
+func (l *lab) revision(ctx context.Context) string {
+	cmd := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty")
+	cmd.Dir = l.root
+	out, err := cmd.Output()
+	if err != nil {
+		return "unknown revision"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// linkOrCopy makes target the same file as source, or a copy on another file system.
+func linkOrCopy(source, target string) error {
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	err := os.Link(source, target)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return exec.Command("cp", source, target).Run()
+}

@@ -1,0 +1,183 @@
+//go:build linux
+
+// Bench compares Spillway with its peers, each the real program, on one machine, and
+// writes scripts/bench/RESULTS.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line.
+type cli struct {
+	Quick  bool   `help:"Measure less, in under five minutes once the data is there."`
+	Run    string `placeholder:"REGEXP" help:"Run only the rows whose name matches, and print the report instead of writing RESULTS.md."`
+	List   bool   `help:"List the rows."`
+	Rounds int    `default:"5" help:"How often each side is measured."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var c cli
+	kong.Parse(&c, kong.Name("bench"), kong.Description("Compares Spillway with its peers on this machine."))
+	if err := c.run(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func (c *cli) run(ctx context.Context) (err error) {
+	wanted, err := regexp.Compile(c.Run)
+	if err != nil {
+		return fmt.Errorf("--run: %w", err)
+	}
+	if c.Rounds < 1 {
+		return errors.New("--rounds must be at least 1")
+	}
+	s := fullScale
+	if c.Quick {
+		s = quickScale
+	}
+	var chosen []row
+	for _, r := range rows(s) {
+		if wanted.MatchString(r.name) {
+			chosen = append(chosen, r)
+		}
+	}
+	if c.List {
+		for _, r := range chosen {
+			fmt.Println(r.name)
+		}
+		return nil
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no row matches %s; --list lists them", c.Run)
+	}
+	l, err := openLab(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+
+	start, failed := time.Now(), 0
+	report := report{machine: l.machine(ctx), quick: c.Quick, rounds: c.Rounds}
+	for i := range chosen {
+		r := &chosen[i]
+		rowStart := time.Now()
+		result := l.measure(ctx, r, c)
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+		for _, o := range result.outcomes {
+			if o.err != nil {
+				fmt.Fprintf(os.Stderr, "%s: %s: %v\n", r.name, o.side, o.err)
+				failed++
+			}
+		}
+		report.results = append(report.results, result)
+		fmt.Fprintf(os.Stderr, "%-40s %v\n", r.name, time.Since(rowStart).Round(100*time.Millisecond))
+	}
+	report.took = time.Since(start)
+	if err := c.publish(l, &report); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d sides of rows failed", failed)
+	}
+	return nil
+}
+
+// publish prints the report, or replaces the one in the checkout if every row was run.
+func (c *cli) publish(l *lab, r *report) error {
+	if c.Run != "" {
+		return r.write(os.Stdout)
+	}
+	path := filepath.Join(l.root, "scripts", "bench", "RESULTS.md")
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.write(f), f.Close())
+}
+
+// measure runs a row: in every round each side once. A side that fails is not measured any more.
+func (l *lab) measure(ctx context.Context, r *row, c *cli) result {
+	out := result{row: r}
+	if r.fullOnly && c.Quick {
+		out.skipped = "takes too long for --quick"
+		return out
+	}
+	instances := make([]*instance, len(r.sides))
+	defer func() {
+		for _, in := range instances {
+			if in != nil {
+				in.close()
+			}
+		}
+	}()
+	for i, s := range r.sides {
+		o := outcome{side: s.name}
+		for _, t := range s.needs {
+			if _, err := t.find(l); err != nil && o.missing == "" {
+				o.missing = err.Error()
+			}
+		}
+		if s.start != nil && !s.fresh && o.missing == "" {
+			instances[i], o.err = s.start(ctx, l)
+		}
+		out.outcomes = append(out.outcomes, o)
+	}
+	// The first round brings files into the page cache and warms programs up; it does not count.
+	for round := range c.Rounds + 1 {
+		for i, s := range r.sides {
+			o := &out.outcomes[i]
+			if o.missing != "" || o.err != nil {
+				continue
+			}
+			var sample sample
+			if sample, o.err = l.measureSide(ctx, s, instances[i]); o.err == nil && round > 0 {
+				o.samples = append(o.samples, sample)
+			}
+		}
+	}
+	return out
+}
+
+// measureSide measures a side once; in is nil if it is to be started for that, or has no program.
+func (l *lab) measureSide(ctx context.Context, s side, in *instance) (sample, error) {
+	if s.start == nil {
+		return s.measure(ctx, l, nil)
+	}
+	if s.fresh {
+		var err error
+		if in, err = s.start(ctx, l); err != nil {
+			return sample{}, err
+		}
+		defer in.close()
+	}
+	if err := in.resetPeak(); err != nil {
+		return sample{}, err
+	}
+	before, err := in.usage()
+	if err != nil {
+		return sample{}, err
+	}
+	got, err := s.measure(ctx, l, in)
+	if err != nil {
+		return sample{}, fmt.Errorf("%w\n%s", err, in.tail())
+	}
+	after, err := in.usage()
+	got.cpu, got.peak = after.cpu-before.cpu, after.peak
+	return got, err
+}

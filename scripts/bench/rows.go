@@ -1,0 +1,279 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+var throughput = []quantity{{"throughput", "MB/s"}}
+
+// rows returns every row, in the order of the report.
+func rows(s scale) []row {
+	return slices.Concat(decodeRows(s), serveRows(), stalledRows())
+}
+
+// file is the usual recipe: one file, 3-of-10.
+func file(size, segment int64) recipe {
+	return recipe{size: size, files: 1, k: 3, n: 10, segment: segment}
+}
+
+func segmentName(segment int64) string {
+	if segment >= 1<<20 {
+		return fmt.Sprintf("%d-MiB-segments", segment>>20)
+	}
+	return fmt.Sprintf("%d-KiB-segments", segment>>10)
+}
+
+// gateway is a side that is Spillway on a grid.
+func gateway(name string, r recipe, p placement, cores int) side {
+	return side{name: name, start: func(ctx context.Context, l *lab) (*instance, error) {
+		g, err := l.grid(ctx, r, p)
+		if err != nil {
+			return nil, err
+		}
+		return l.spillwayOn(ctx, g, cores)
+	}}
+}
+
+// cold is a gateway that is started anew for every measurement.
+func cold(name string, r recipe, p placement, cores int, measure func(context.Context, *lab, *instance) (sample, error)) side {
+	s := gateway(name, r, p, cores)
+	s.fresh, s.measure = true, measure
+	return s
+}
+
+func decodeRows(s scale) []row {
+	const bound, one, two = "sum of the stages alone, one core", "Spillway, one core", "Spillway, two cores"
+	segments := []int64{128 << 10, 1 << 20}
+	var rows []row
+	against := func(name, what string, r recipe, p placement) row {
+		return row{
+			name: name, what: what, quantities: throughput,
+			sides: []side{cold(one, r, p, 1, wholeOnce), cold(two, r, p, 2, wholeOnce), boundSide(r, p)},
+		}
+	}
+	for _, segment := range segments {
+		for _, p := range []placement{primary, parity} {
+			r := against(fmt.Sprintf("decode/cold/%s/%s", segmentName(segment), p),
+				fmt.Sprintf("One client gets a cold file whose %s shares lie in the page cache, 3-of-10, against the raw bound.", p),
+				file(s.large, segment), p)
+			r.targets = []target{{side: one, over: bound, least: 0.95}, {side: two, over: bound, least: 1.8}}
+			rows = append(rows, r)
+		}
+	}
+	for _, shape := range []recipe{
+		{size: s.tahoe, files: 1, k: 71, n: 255, segment: 1 << 20},
+		{size: s.tahoe, files: 1, k: 100, n: 256, segment: 1 << 20},
+	} {
+		rows = append(rows, against(fmt.Sprintf("decode/high-k/%d-of-%d", shape.k, shape.n),
+			"The same where erasure decoding is the cost: all of many shares are parity (for 71-of-255 and 100-of-256), 1 MiB segments.", shape, parity))
+	}
+
+	tahoe := file(s.tahoe, 1<<20)
+	rows = append(rows, row{
+		name:       "decode/tahoe",
+		what:       "One client gets a cold 3-of-10 file with 1 MiB segments whose primary shares are there. Tahoe-LAFS fetches them from its own storage nodes, whose CPU time and memory count.",
+		quantities: throughput,
+		sides: []side{
+			cold("Spillway", tahoe, primary, 2, wholeOnce),
+			{name: "Tahoe-LAFS, force_foolscap", needs: []tool{toolTahoe}, start: startTahoe(tahoe, true), measure: wholeOnce},
+			{name: "Tahoe-LAFS, GBS", needs: []tool{toolTahoe}, start: startTahoe(tahoe, false), measure: wholeOnce},
+		},
+		targets: []target{
+			{side: "Spillway", over: "Tahoe-LAFS, force_foolscap", least: 20},
+			{side: "Spillway", over: "Tahoe-LAFS, GBS", least: 20},
+		},
+	})
+
+	first := row{
+		name: "decode/first-byte", what: fmt.Sprintf("Time from before connecting to the first byte of the body, over %d requests for a sample: of a cold 3-of-10 file "+
+			"(parity shares), for each in a gateway just started, and of a spooled file.", s.opens),
+		quantities: []quantity{{"median", "ms"}, {"99th percentile", "ms"}},
+		sides: []side{
+			{name: "cold, 128 KiB segments", measure: coldFirstBytes(file(s.large, 128<<10))},
+			{name: "cold, 1 MiB segments", measure: coldFirstBytes(file(s.large, 1<<20))},
+			spooled("spooled", file(s.large, 1<<20), firstBytes),
+			{name: "nginx", needs: []tool{toolNginx}, start: startNginx("off"), measure: firstBytes},
+		},
+		targets: []target{
+			{quantity: 1, side: "cold, 128 KiB segments", most: 5},
+			{quantity: 1, side: "cold, 1 MiB segments", most: 10},
+			{quantity: 1, side: "spooled", most: 1},
+		},
+	}
+	ninety := row{
+		name: "decode/range-at-90-percent", what: "A Range of 1 MiB at 90 % of a cold 3-of-10 file (parity shares): time, and chunks written when the metric is read right after the answer. " +
+			"The file goes on filling, so the count is an upper bound.",
+		quantities: []quantity{{"time", "ms"}, {"chunks", "chunks"}},
+	}
+	memory := row{
+		name:       "decode/memory",
+		what:       "Greatest resident memory of a gateway while it decodes a cold 3-of-10 file (parity shares) for one client, beyond what it has when idle.",
+		quantities: []quantity{{"growth", "MB"}},
+	}
+	for _, segment := range segments {
+		name := segmentName(segment)
+		ninety.sides = append(ninety.sides, cold(name, file(s.large, segment), parity, 2, rangeAtNinety))
+		ninety.targets = append(ninety.targets, target{quantity: 1, side: name, most: 2})
+		memory.sides = append(memory.sides, cold(name, file(s.large, segment), parity, 2, coldMemory))
+		memory.targets = append(memory.targets, target{side: name, most: 16})
+	}
+
+	crowd := row{
+		name: "decode/crowd", what: "Some clients get one cold 3-of-10 file (parity shares, 1 MiB segments) at once; their throughput together.",
+		quantities: throughput,
+	}
+	const alone = "1 client"
+	for _, clients := range []int{1, 8, 64, 512} {
+		name := fmt.Sprintf("%d clients", clients)
+		if clients == 1 {
+			name = alone
+		}
+		crowd.sides = append(crowd.sides, cold(name, file(s.crowd, 1<<20), parity, 2, crowdOnce(clients)))
+		if clients > 1 {
+			crowd.targets = append(crowd.targets, target{side: name, over: alone, least: 1})
+		}
+	}
+	return append(rows, first, ninety, memory, crowd)
+}
+
+// spooled is a gateway whose file is spooled before anything is measured.
+func spooled(name string, r recipe, measure func(context.Context, *lab, *instance) (sample, error)) side {
+	s := gateway(name, r, primary, 2)
+	start := s.start
+	s.start = func(ctx context.Context, l *lab) (*instance, error) {
+		in, err := start(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := fetchOnce(ctx, in.address, in.path, span{}); err != nil {
+			in.close()
+			return nil, err
+		}
+		return in, nil
+	}
+	s.measure = measure
+	return s
+}
+
+// percentiles makes a sample of latencies.
+func percentiles(latencies []float64) sample {
+	return sample{values: []float64{median(latencies), quantile(latencies, 0.99)}}
+}
+
+// firstBytes asks a running program again and again.
+func firstBytes(ctx context.Context, l *lab, in *instance) (sample, error) {
+	var latencies []float64
+	for range l.opens {
+		took, err := firstByte(ctx, in.address, in.path)
+		if err != nil {
+			return sample{}, err
+		}
+		latencies = append(latencies, milliseconds(took))
+	}
+	return percentiles(latencies), nil
+}
+
+// coldFirstBytes asks a gateway of its own each time.
+func coldFirstBytes(r recipe) func(context.Context, *lab, *instance) (sample, error) {
+	return func(ctx context.Context, l *lab, _ *instance) (sample, error) {
+		g, err := l.grid(ctx, r, parity)
+		if err != nil {
+			return sample{}, err
+		}
+		var latencies []float64
+		for range l.opens {
+			in, err := l.spillwayOn(ctx, g, 2)
+			if err != nil {
+				return sample{}, err
+			}
+			took, err := firstByte(ctx, in.address, in.path)
+			in.close()
+			if err != nil {
+				return sample{}, err
+			}
+			latencies = append(latencies, milliseconds(took))
+		}
+		return percentiles(latencies), nil
+	}
+}
+
+func rangeAtNinety(ctx context.Context, _ *lab, in *instance) (sample, error) {
+	const chunks = "spillway_spool_written_chunks_total"
+	// The connection for the metric, and all that a first request needs, are there before it matters.
+	if _, err := in.metric(ctx, chunks); err != nil {
+		return sample{}, err
+	}
+	c, err := dial(ctx, in.address)
+	if err != nil {
+		return sample{}, err
+	}
+	defer c.close()
+	start := time.Now()
+	n, err := c.fetch(in.path, span{in.size / 10 * 9, 1 << 20})
+	took := time.Since(start)
+	if err != nil {
+		return sample{}, err
+	}
+	written, err := in.metric(ctx, chunks)
+	return sample{values: []float64{milliseconds(took), written}, delivered: n}, err
+}
+
+func coldMemory(ctx context.Context, l *lab, in *instance) (sample, error) {
+	idle, err := in.usage()
+	if err != nil {
+		return sample{}, err
+	}
+	s, err := wholeOnce(ctx, l, in)
+	if err != nil {
+		return sample{}, err
+	}
+	used, err := in.usage()
+	s.values = []float64{float64(used.peak-idle.resident) / 1e6}
+	return s, err
+}
+
+func serveRows() []row {
+	const best = "Spillway"
+	var rows []row
+	for _, w := range []struct {
+		name, what string
+		quantities []quantity
+		needs      []tool
+		least      float64 // of nginx
+		measure    func(context.Context, *lab, *instance) (sample, error)
+	}{
+		{"serve/whole-file", "One client gets a whole file, again and again.", throughput, nil, 1.1, wholeAgain},
+		{"serve/ranges-8MiB", "64 clients get random Ranges of 8 MiB.", throughput, nil, 1.1, ranges(64, 8<<20)},
+		{"serve/ranges-64KiB", "wrk gets random Ranges of 64 KiB on 64 keep-alive connections (it copies what it receives).",
+			[]quantity{{"rate", "requests/s"}}, []tool{toolWrk}, 0.75, wrkRanges(64, 64<<10)},
+	} {
+		r := row{
+			name: w.name, what: w.what + " Spillway's file is spooled, the others' is in the page cache or their own.", quantities: w.quantities,
+			targets: []target{{side: best, over: "nginx", least: w.least}},
+		}
+		add := func(s side, needs ...tool) {
+			s.measure, s.needs = w.measure, slices.Concat(needs, w.needs)
+			r.sides = append(r.sides, s)
+		}
+		add(spooledLarge(best))
+		add(side{name: "nginx", start: startNginx("off")}, toolNginx)
+		add(side{name: "nginx, tcp_nopush", start: startNginx("on")}, toolNginx)
+		add(side{name: "Apache", start: startApache}, toolApache)
+		add(side{name: "rclone", start: startRclone}, toolRclone)
+		add(side{name: "MinIO", start: startMinIO}, toolMinIO)
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// spooledLarge is a gateway that has spooled the file that the peers serve too.
+func spooledLarge(name string) side {
+	return side{name: name, start: func(ctx context.Context, l *lab) (*instance, error) {
+		return spooled(name, file(l.large, 1<<20), nil).start(ctx, l)
+	}}
+}

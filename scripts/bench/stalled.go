@@ -1,0 +1,190 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// crowd is clients that have asked for a file, read one byte and stopped.
+type crowd []net.Conn
+
+// receiveBuffer is what a stalled client lets the kernel keep for it, in bytes.
+const receiveBuffer = 4096
+
+// stall connects n clients and lets each ask for one of the program's files, in turn.
+func stall(ctx context.Context, in *instance, n int) (_ crowd, err error) {
+	var c crowd
+	defer func() {
+		if err != nil {
+			c.leave()
+		}
+	}()
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		err2 := raw.Control(func(fd uintptr) {
+			err = os.NewSyscallError("setsockopt", syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer))
+		})
+		if err == nil {
+			err = err2
+		}
+		return err
+	}}
+	for i := range n {
+		conn, err := dialer.DialContext(ctx, "tcp", in.address)
+		if err != nil {
+			return nil, fmt.Errorf("client %d: %w", i, err)
+		}
+		c = append(c, conn)
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", in.files[i%len(in.files)], in.address); err != nil {
+			return nil, fmt.Errorf("client %d: %w", i, err)
+		}
+	}
+	// One byte says that the answer has begun.
+	var one [1]byte
+	for i, conn := range c {
+		conn.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := conn.Read(one[:]); err != nil {
+			return nil, fmt.Errorf("client %d: %w", i, err)
+		}
+	}
+	return c, nil
+}
+
+// leave breaks all connections.
+func (c crowd) leave() {
+	for _, conn := range c {
+		conn.(*net.TCPConn).SetLinger(0) // no TIME_WAIT: thousands more are to come
+		conn.Close()
+	}
+}
+
+// settled waits until the memory of a program does not change any more, and returns its usage.
+func settled(ctx context.Context, in *instance) (usage, error) {
+	const (
+		interval = 250 * time.Millisecond
+		patience = 60 // intervals
+		calm     = 6  // intervals without a change
+		change   = 64 << 10
+	)
+	again := time.NewTicker(interval)
+	defer again.Stop()
+	var last usage
+	for quiet, i := 0, 0; quiet < calm && i < patience; i++ {
+		now, err := in.usage()
+		if err != nil {
+			return usage{}, err
+		}
+		quiet++
+		if difference := now.resident - last.resident; difference > change || difference < -change {
+			quiet = 0
+		}
+		last = now
+		select {
+		case <-ctx.Done():
+			return usage{}, ctx.Err()
+		case <-again.C:
+		}
+	}
+	return last, nil
+}
+
+// stalledMemory measures what each of n stalled clients costs, and what is left when they have gone.
+func stalledMemory(n int) func(context.Context, *lab, *instance) (sample, error) {
+	return func(ctx context.Context, _ *lab, in *instance) (sample, error) {
+		before, err := settled(ctx, in)
+		if err != nil {
+			return sample{}, err
+		}
+		c, err := stall(ctx, in, n)
+		if err != nil {
+			return sample{}, err
+		}
+		during, err := settled(ctx, in)
+		c.leave()
+		if err != nil {
+			return sample{}, err
+		}
+		after, err := settled(ctx, in)
+		each := func(more, less int64) float64 { return float64(more-less) / 1024 / float64(n) }
+		return sample{values: []float64{
+			each(during.resident, before.resident),
+			each(during.proportional, before.proportional),
+			each(after.resident, before.resident),
+		}}, err
+	}
+}
+
+// besideStalled measures a fast client's throughput and first byte while n others are stalled.
+func besideStalled(n int) func(context.Context, *lab, *instance) (sample, error) {
+	return func(ctx context.Context, l *lab, in *instance) (sample, error) {
+		c, err := stall(ctx, in, n)
+		if err != nil {
+			return sample{}, err
+		}
+		defer c.leave()
+		s, err := wholeAgain(ctx, l, in)
+		if err != nil {
+			return sample{}, err
+		}
+		first, err := firstBytes(ctx, l, in)
+		if err != nil {
+			return sample{}, err
+		}
+		s.values = append(s.values, first.values...)
+		return s, nil
+	}
+}
+
+func stalledRows() []row {
+	// Enough of them that they are decoded, spooled and sent like large files: more than socket buffers hold.
+	many := recipe{size: 4 << 20, files: 500, k: 3, n: 10, segment: 1 << 20}
+	var rows []row
+	for _, n := range []int{1000, 10_000} {
+		one := spooledLarge("Spillway, one file")
+		different := gateway(fmt.Sprintf("Spillway, %d files", many.files), many, parity, 2)
+		sides := []side{one, different, {name: "nginx", needs: []tool{toolNginx}, start: startNginx("off")}}
+		for i := range sides {
+			sides[i].fresh, sides[i].measure = true, stalledMemory(n)
+		}
+		rows = append(rows, row{
+			name: fmt.Sprintf("stalled/%d/memory", n),
+			what: fmt.Sprintf("%d clients ask for a file, read one byte and stop (plain HTTP/1.1, receive buffers of %d bytes). Growth of the process's memory for each client: "+
+				"resident, proportional, and what is still resident when they have left. %d files are cold before the clients come.", n, receiveBuffer, many.files),
+			quantities: []quantity{{"RSS", "KiB/client"}, {"PSS", "KiB/client"}, {"RSS after", "KiB/client"}},
+			sides:      sides,
+			targets: []target{
+				{side: sides[0].name, most: 8},
+				{side: sides[1].name, most: 8},
+			},
+			fullOnly: n > 1000,
+		})
+	}
+	for _, n := range []int{1000, 10_000} {
+		alone, beside := "Spillway alone", fmt.Sprintf("Spillway beside %d", n)
+		r := row{
+			name:       fmt.Sprintf("stalled/%d/fast-client", n),
+			what:       fmt.Sprintf("A fast client beside %d stalled ones: it gets a whole spooled file again and again, then asks for first bytes.", n),
+			quantities: []quantity{{"throughput", "MB/s"}, {"first byte, median", "ms"}, {"first byte, 99th percentile", "ms"}},
+			targets: []target{
+				{side: beside, over: alone, least: 0.95},
+				{quantity: 2, side: beside, most: 5},
+			},
+			fullOnly: n > 1000,
+		}
+		for _, s := range []side{spooledLarge("Spillway"), {name: "nginx", needs: []tool{toolNginx}, start: startNginx("off")}} {
+			s.fresh = true
+			quiet, busy := s, s
+			quiet.name, quiet.measure = s.name+" alone", besideStalled(0)
+			busy.name, busy.measure = fmt.Sprintf("%s beside %d", s.name, n), besideStalled(n)
+			r.sides = append(r.sides, quiet, busy)
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
