@@ -75,8 +75,13 @@ func writeWhole(path string, write func(*os.File) error) error {
 	return os.Rename(f.Name(), path)
 }
 
-// grid returns shares made by a recipe. They are made, and read back once, if they are not there yet.
+// grid returns shares made by a recipe, which lie in the page cache. They are made, and read back once, if
+// they are not there yet.
 func (l *lab) grid(ctx context.Context, r recipe, p placement) (*grid, error) {
+	key := fmt.Sprint(r, p)
+	if g, ok := l.grids[key]; ok {
+		return g, nil
+	}
 	dir := filepath.Join(l.cache, "data", r.String())
 	if _, err := os.Stat(dir); err != nil {
 		if err := l.makeGrid(ctx, r, dir); err != nil {
@@ -95,6 +100,7 @@ func (l *lab) grid(ctx context.Context, r recipe, p placement) (*grid, error) {
 	if err := g.warm(); err != nil {
 		return nil, err
 	}
+	l.grids[key] = g
 	return g, nil
 }
 

@@ -26,6 +26,7 @@ type lab struct {
 	work  string // of this run alone; everybody may read it
 
 	spillway string // the program, built from the checkout
+	grids    map[string]*grid
 	scale
 }
 
@@ -36,11 +37,16 @@ type scale struct {
 	crowd    int64         // bytes of the file that many clients fetch while it is cold
 	interval time.Duration // how long a workload without an end goes on
 	opens    int           // for a sample of first bytes
+	files    int           // different files that stalled clients ask for
+	calm     time.Duration // without a change of memory, after which it is taken for settled
+	leaving  time.Duration // in which memory may return when clients have left
 }
 
 var (
-	fullScale  = scale{large: 1 << 30, tahoe: 256 << 20, crowd: 128 << 20, interval: 2 * time.Second, opens: 100}
-	quickScale = scale{large: 256 << 20, tahoe: 48 << 20, crowd: 32 << 20, interval: 400 * time.Millisecond, opens: 20}
+	fullScale = scale{large: 1 << 30, tahoe: 256 << 20, crowd: 128 << 20, interval: 2 * time.Second, opens: 100,
+		files: 500, calm: 3 * time.Second, leaving: 15 * time.Second}
+	quickScale = scale{large: 256 << 20, tahoe: 48 << 20, crowd: 16 << 20, interval: 300 * time.Millisecond, opens: 20,
+		files: 100, calm: 600 * time.Millisecond, leaving: 2 * time.Second}
 )
 
 // descriptors is how many open files a server of 10,000 stalled clients may want.
@@ -68,7 +74,7 @@ func openLab(ctx context.Context, s scale) (*lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the checkout (run this inside it): %w", err)
 	}
-	l := &lab{root: strings.TrimSpace(string(mod)), scale: s}
+	l := &lab{root: strings.TrimSpace(string(mod)), grids: map[string]*grid{}, scale: s}
 	user, err := os.UserCacheDir()
 	if err != nil {
 		return nil, err

@@ -138,11 +138,14 @@ func (l *lab) measure(ctx context.Context, r *row, c *cli) result {
 		}
 		out.outcomes = append(out.outcomes, o)
 	}
-	// The first round brings files into the page cache and warms programs up; it does not count.
 	for round := range c.Rounds + 1 {
 		for i, s := range r.sides {
 			o := &out.outcomes[i]
 			if o.missing != "" || o.err != nil {
+				continue
+			}
+			// The first round warms programs up and does not count.
+			if round == 0 && instances[i] == nil {
 				continue
 			}
 			var sample sample

@@ -74,12 +74,13 @@ func writeResult(b *strings.Builder, r *result) {
 		return
 	}
 	first := r.row.sides[0].name
+	compared := len(r.row.sides) > 1 && !r.row.separate
 	b.WriteString("\n| |")
 	rule := "\n|---|"
 	for i, q := range r.row.quantities {
 		fmt.Fprintf(b, " %s, %s |", q.name, q.unit)
 		rule += "---:|"
-		if i == 0 && len(r.row.sides) > 1 {
+		if i == 0 && compared {
 			fmt.Fprintf(b, " %s / it |", first)
 			rule += "---:|"
 		}
@@ -99,7 +100,7 @@ func writeResult(b *strings.Builder, r *result) {
 		for i := range r.row.quantities {
 			values := r.values(o.side, i)
 			fmt.Fprintf(b, " %s |", spread(values))
-			if i == 0 && len(r.row.sides) > 1 {
+			if i == 0 && compared {
 				fmt.Fprintf(b, " %s |", number(ratio(r.values(first, 0), values)))
 			}
 		}

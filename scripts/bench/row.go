@@ -15,6 +15,7 @@ type row struct {
 	quantities []quantity
 	sides      []side
 	targets    []target
+	separate   bool // the sides are not there to be compared with each other
 	fullOnly   bool // takes too long for --quick
 }
 

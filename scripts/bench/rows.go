@@ -13,7 +13,7 @@ var throughput = []quantity{{"throughput", "MB/s"}}
 
 // rows returns every row, in the order of the report.
 func rows(s scale) []row {
-	return slices.Concat(decodeRows(s), serveRows(), stalledRows())
+	return slices.Concat(decodeRows(s), serveRows(s), stalledRows(s))
 }
 
 // file is the usual recipe: one file, 3-of-10.
@@ -93,10 +93,11 @@ func decodeRows(s scale) []row {
 		name: "decode/first-byte", what: fmt.Sprintf("Time from before connecting to the first byte of the body, over %d requests for a sample: of a cold 3-of-10 file "+
 			"(parity shares), for each in a gateway just started, and of a spooled file.", s.opens),
 		quantities: []quantity{{"median", "ms"}, {"99th percentile", "ms"}},
+		separate:   true,
 		sides: []side{
 			{name: "cold, 128 KiB segments", measure: coldFirstBytes(file(s.large, 128<<10))},
 			{name: "cold, 1 MiB segments", measure: coldFirstBytes(file(s.large, 1<<20))},
-			spooled("spooled", file(s.large, 1<<20), firstBytes),
+			spooled("spooled", file(s.large, 1<<20), 1, firstBytes),
 			{name: "nginx", needs: []tool{toolNginx}, start: startNginx("off"), measure: firstBytes},
 		},
 		targets: []target{
@@ -108,12 +109,14 @@ func decodeRows(s scale) []row {
 	ninety := row{
 		name: "decode/range-at-90-percent", what: "A Range of 1 MiB at 90 % of a cold 3-of-10 file (parity shares): time, and chunks written when the metric is read right after the answer. " +
 			"The file goes on filling, so the count is an upper bound.",
-		quantities: []quantity{{"time", "ms"}, {"chunks", "chunks"}},
+		quantities: []quantity{{"time", "ms"}, {"written", "chunks"}},
+		separate:   true,
 	}
 	memory := row{
 		name:       "decode/memory",
 		what:       "Greatest resident memory of a gateway while it decodes a cold 3-of-10 file (parity shares) for one client, beyond what it has when idle.",
 		quantities: []quantity{{"growth", "MB"}},
+		separate:   true,
 	}
 	for _, segment := range segments {
 		name := segmentName(segment)
@@ -141,23 +144,22 @@ func decodeRows(s scale) []row {
 	return append(rows, first, ninety, memory, crowd)
 }
 
-// spooled is a gateway whose file is spooled before anything is measured.
-func spooled(name string, r recipe, measure func(context.Context, *lab, *instance) (sample, error)) side {
-	s := gateway(name, r, primary, 2)
-	start := s.start
-	s.start = func(ctx context.Context, l *lab) (*instance, error) {
-		in, err := start(ctx, l)
+// spooled is a gateway whose files, the first few, are spooled before anything is measured.
+func spooled(name string, r recipe, files int, measure func(context.Context, *lab, *instance) (sample, error)) side {
+	return side{name: name, measure: measure, start: func(ctx context.Context, l *lab) (*instance, error) {
+		in, err := gateway(name, r, primary, 2).start(ctx, l)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := fetchOnce(ctx, in.address, in.path, span{}); err != nil {
-			in.close()
-			return nil, err
+		in.files = in.files[:files]
+		for _, path := range in.files {
+			if _, err := fetchOnce(ctx, in.address, path, span{}); err != nil {
+				in.close()
+				return nil, err
+			}
 		}
 		return in, nil
-	}
-	s.measure = measure
-	return s
+	}}
 }
 
 // percentiles makes a sample of latencies.
@@ -214,13 +216,13 @@ func rangeAtNinety(ctx context.Context, _ *lab, in *instance) (sample, error) {
 	}
 	defer c.close()
 	start := time.Now()
-	n, err := c.fetch(in.path, span{in.size / 10 * 9, 1 << 20})
+	_, err = c.fetch(in.path, span{in.size / 10 * 9, 1 << 20})
 	took := time.Since(start)
 	if err != nil {
 		return sample{}, err
 	}
 	written, err := in.metric(ctx, chunks)
-	return sample{values: []float64{milliseconds(took), written}, delivered: n}, err
+	return sample{values: []float64{milliseconds(took), written}}, err
 }
 
 func coldMemory(ctx context.Context, l *lab, in *instance) (sample, error) {
@@ -237,7 +239,7 @@ func coldMemory(ctx context.Context, l *lab, in *instance) (sample, error) {
 	return s, err
 }
 
-func serveRows() []row {
+func serveRows(s scale) []row {
 	const best = "Spillway"
 	var rows []row
 	for _, w := range []struct {
@@ -256,11 +258,11 @@ func serveRows() []row {
 			name: w.name, what: w.what + " Spillway's file is spooled, the others' is in the page cache or their own.", quantities: w.quantities,
 			targets: []target{{side: best, over: "nginx", least: w.least}},
 		}
-		add := func(s side, needs ...tool) {
-			s.measure, s.needs = w.measure, slices.Concat(needs, w.needs)
-			r.sides = append(r.sides, s)
+		add := func(peer side, needs ...tool) {
+			peer.measure, peer.needs = w.measure, slices.Concat(needs, w.needs)
+			r.sides = append(r.sides, peer)
 		}
-		add(spooledLarge(best))
+		add(spooled(best, file(s.large, 1<<20), 1, nil))
 		add(side{name: "nginx", start: startNginx("off")}, toolNginx)
 		add(side{name: "nginx, tcp_nopush", start: startNginx("on")}, toolNginx)
 		add(side{name: "Apache", start: startApache}, toolApache)
@@ -269,11 +271,4 @@ func serveRows() []row {
 		rows = append(rows, r)
 	}
 	return rows
-}
-
-// spooledLarge is a gateway that has spooled the file that the peers serve too.
-func spooledLarge(name string) side {
-	return side{name: name, start: func(ctx context.Context, l *lab) (*instance, error) {
-		return spooled(name, file(l.large, 1<<20), nil).start(ctx, l)
-	}}
 }

@@ -64,40 +64,42 @@ func (c crowd) leave() {
 	}
 }
 
-// settled waits until the memory of a program does not change any more, and returns its usage.
-func settled(ctx context.Context, in *instance) (usage, error) {
+// watch takes the memory of a program again and again until enough says so, which is told how long it has not changed,
+// or patience is at its end, and returns the last.
+func watch(ctx context.Context, in *instance, patience time.Duration, enough func(u usage, calm time.Duration) bool) (usage, error) {
 	const (
-		interval = 250 * time.Millisecond
-		patience = 60 // intervals
-		calm     = 6  // intervals without a change
-		change   = 64 << 10
+		interval = 100 * time.Millisecond
+		change   = 64 << 10 // bytes; less is none
 	)
 	again := time.NewTicker(interval)
 	defer again.Stop()
+	start := time.Now()
 	var last usage
-	for quiet, i := 0, 0; quiet < calm && i < patience; i++ {
+	for since := start; ; {
 		now, err := in.usage()
 		if err != nil {
 			return usage{}, err
 		}
-		quiet++
 		if difference := now.resident - last.resident; difference > change || difference < -change {
-			quiet = 0
+			since, last = time.Now(), now
 		}
-		last = now
+		if enough(now, time.Since(since)) || time.Since(start) > patience {
+			return now, nil
+		}
 		select {
 		case <-ctx.Done():
 			return usage{}, ctx.Err()
 		case <-again.C:
 		}
 	}
-	return last, nil
 }
 
 // stalledMemory measures what each of n stalled clients costs, and what is left when they have gone.
 func stalledMemory(n int) func(context.Context, *lab, *instance) (sample, error) {
-	return func(ctx context.Context, _ *lab, in *instance) (sample, error) {
-		before, err := settled(ctx, in)
+	return func(ctx context.Context, l *lab, in *instance) (sample, error) {
+		settled := func(_ usage, calm time.Duration) bool { return calm >= l.calm }
+		const patience = 20 * time.Second
+		before, err := watch(ctx, in, patience, settled)
 		if err != nil {
 			return sample{}, err
 		}
@@ -105,12 +107,14 @@ func stalledMemory(n int) func(context.Context, *lab, *instance) (sample, error)
 		if err != nil {
 			return sample{}, err
 		}
-		during, err := settled(ctx, in)
+		during, err := watch(ctx, in, patience, settled)
 		c.leave()
 		if err != nil {
 			return sample{}, err
 		}
-		after, err := settled(ctx, in)
+		after, err := watch(ctx, in, l.leaving, func(u usage, _ time.Duration) bool {
+			return u.resident-before.resident < (during.resident-before.resident)/10
+		})
 		each := func(more, less int64) float64 { return float64(more-less) / 1024 / float64(n) }
 		return sample{values: []float64{
 			each(during.resident, before.resident),
@@ -141,13 +145,14 @@ func besideStalled(n int) func(context.Context, *lab, *instance) (sample, error)
 	}
 }
 
-func stalledRows() []row {
+func stalledRows(s scale) []row {
 	// Enough of them that they are decoded, spooled and sent like large files: more than socket buffers hold.
 	many := recipe{size: 4 << 20, files: 500, k: 3, n: 10, segment: 1 << 20}
+	large := file(s.large, 1<<20)
 	var rows []row
 	for _, n := range []int{1000, 10_000} {
-		one := spooledLarge("Spillway, one file")
-		different := gateway(fmt.Sprintf("Spillway, %d files", many.files), many, parity, 2)
+		one := spooled("Spillway, one file", large, 1, nil)
+		different := spooled(fmt.Sprintf("Spillway, %d files", s.files), many, s.files, nil)
 		sides := []side{one, different, {name: "nginx", needs: []tool{toolNginx}, start: startNginx("off")}}
 		for i := range sides {
 			sides[i].fresh, sides[i].measure = true, stalledMemory(n)
@@ -155,7 +160,7 @@ func stalledRows() []row {
 		rows = append(rows, row{
 			name: fmt.Sprintf("stalled/%d/memory", n),
 			what: fmt.Sprintf("%d clients ask for a file, read one byte and stop (plain HTTP/1.1, receive buffers of %d bytes). Growth of the process's memory for each client: "+
-				"resident, proportional, and what is still resident when they have left. %d files are cold before the clients come.", n, receiveBuffer, many.files),
+				"resident, proportional, and what is still resident %v after they have left or when nine tenths are given back. The files are spooled before.", n, receiveBuffer, s.leaving),
 			quantities: []quantity{{"RSS", "KiB/client"}, {"PSS", "KiB/client"}, {"RSS after", "KiB/client"}},
 			sides:      sides,
 			targets: []target{
@@ -177,11 +182,11 @@ func stalledRows() []row {
 			},
 			fullOnly: n > 1000,
 		}
-		for _, s := range []side{spooledLarge("Spillway"), {name: "nginx", needs: []tool{toolNginx}, start: startNginx("off")}} {
-			s.fresh = true
-			quiet, busy := s, s
-			quiet.name, quiet.measure = s.name+" alone", besideStalled(0)
-			busy.name, busy.measure = fmt.Sprintf("%s beside %d", s.name, n), besideStalled(n)
+		for _, server := range []side{spooled("Spillway", large, 1, nil), {name: "nginx", needs: []tool{toolNginx}, start: startNginx("off")}} {
+			server.fresh = true
+			quiet, busy := server, server
+			quiet.name, quiet.measure = server.name+" alone", besideStalled(0)
+			busy.name, busy.measure = fmt.Sprintf("%s beside %d", server.name, n), besideStalled(n)
 			r.sides = append(r.sides, quiet, busy)
 		}
 		rows = append(rows, r)
