@@ -35,7 +35,8 @@ func (r *report) write(w io.Writer) error {
 	fmt.Fprintf(&b, "Written by `%s` in %s. In every round each side of a row is measured once, one after the other; there were %d rounds. "+
 		"Figures are medians, with the least and the greatest in brackets; ratios are medians of the rounds' ratios. "+
 		"MB, GB: powers of ten; KiB, MiB: powers of two. CPU time is user and system time of all processes of the side; peak RSS is the sum of their greatest resident memory. "+
-		"Server and client share the machine; the client throws bodies away in the kernel (`MSG_TRUNC`), so that it costs little.\n\n",
+		"Server and client share the machine; except where another is named, the client throws bodies away in the kernel (`MSG_TRUNC`) and is woken "+
+		"once for many packets (`SO_RCVLOWAT`), so that it costs little.\n\n",
 		mode, r.took.Round(time.Second), r.rounds)
 	for _, f := range r.machine {
 		fmt.Fprintf(&b, "- %s: %s\n", f.name, f.text)
