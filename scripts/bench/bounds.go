@@ -20,24 +20,12 @@ import (
 	"spillway/decode/zfec"
 )
 
-// boundCore is the core on which the raw bounds are measured, and one-core sides run.
-const boundCore = 0
-
 // bound measures every stage of decoding a grid's first file alone, on one core, over the same bytes: reading k
 // shares, computing the blocks, hashing every segment once, decrypting and writing. The sum of their times is as
 // fast as one core can decode without overlapping them; the sample is its throughput.
 func bound(g *grid, p placement, dir string) (sample, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var before, one unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return sample{}, err
-	}
-	one.Set(boundCore)
-	if err := unix.SchedSetaffinity(0, &one); err != nil {
-		return sample{}, err
-	}
-	defer unix.SchedSetaffinity(0, &before)
+	// One goroutine at a time, also where the erasure code has several.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 
 	var s sample
 	var sum time.Duration

@@ -146,8 +146,7 @@ func (l *lab) serve(ctx context.Context, servers, caps []string, size int64, cor
 		args = append(args, "--server", "file://"+s)
 	}
 	if cores == 1 {
-		// The core of the raw bounds. Go then runs goroutines on one thread at a time.
-		args = append([]string{"taskset", "--cpu-list", fmt.Sprint(boundCore)}, args...)
+		args = append([]string{"taskset", "--cpu-list", "0"}, args...)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = cleanEnvironment()
