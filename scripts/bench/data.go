@@ -75,13 +75,9 @@ func writeWhole(path string, write func(*os.File) error) error {
 	return os.Rename(f.Name(), path)
 }
 
-// grid returns shares made by a recipe, which lie in the page cache. They are made, and read back once, if
-// they are not there yet.
+// grid returns shares made by a recipe. They are made, and read back once, if they are not there yet; they lie in the
+// page cache afterwards.
 func (l *lab) grid(ctx context.Context, r recipe, p placement) (*grid, error) {
-	key := fmt.Sprint(r, p)
-	if g, ok := l.grids[key]; ok {
-		return g, nil
-	}
 	dir := filepath.Join(l.cache, "data", r.String())
 	if _, err := os.Stat(dir); err != nil {
 		if err := l.makeGrid(ctx, r, dir); err != nil {
@@ -100,11 +96,10 @@ func (l *lab) grid(ctx context.Context, r recipe, p placement) (*grid, error) {
 	if err := g.warm(); err != nil {
 		return nil, err
 	}
-	l.grids[key] = g
 	return g, nil
 }
 
-// warm brings every share into the page cache.
+// warm brings every share into the page cache, which the kernel may have taken it out of.
 func (g *grid) warm() error {
 	for _, server := range g.servers {
 		err := filepath.Walk(server, func(path string, info os.FileInfo, err error) error {

@@ -26,7 +26,6 @@ type lab struct {
 	work  string // of this run alone; everybody may read it
 
 	spillway string // the program, built from the checkout
-	grids    map[string]*grid
 	scale
 }
 
@@ -74,7 +73,7 @@ func openLab(ctx context.Context, s scale) (*lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the checkout (run this inside it): %w", err)
 	}
-	l := &lab{root: strings.TrimSpace(string(mod)), grids: map[string]*grid{}, scale: s}
+	l := &lab{root: strings.TrimSpace(string(mod)), scale: s}
 	user, err := os.UserCacheDir()
 	if err != nil {
 		return nil, err

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"golang.org/x/sys/unix"
 )
 
 // cli is the command line.
@@ -160,8 +159,6 @@ func (l *lab) measure(ctx context.Context, r *row, c *cli) result {
 
 // measureSide measures a side once; in is nil if it is to be started for that, or has no program.
 func (l *lab) measureSide(ctx context.Context, s side, in *instance) (sample, error) {
-	// While much waits to be written, the kernel slows all writers down to the speed of the disk.
-	unix.Sync()
 	if s.start == nil {
 		return s.measure(ctx, l, nil)
 	}

@@ -42,7 +42,13 @@ func gateway(name string, r recipe, p placement, cores int) side {
 // cold is a gateway that is started anew for every measurement.
 func cold(name string, r recipe, p placement, cores int, measure func(context.Context, *lab, *instance) (sample, error)) side {
 	s := gateway(name, r, p, cores)
-	s.fresh, s.measure = true, measure
+	s.fresh = true
+	s.measure = func(ctx context.Context, l *lab, in *instance) (sample, error) {
+		if err := l.touchMemory(in.size); err != nil {
+			return sample{}, err
+		}
+		return measure(ctx, l, in)
+	}
 	return s
 }
 
