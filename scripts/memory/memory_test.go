@@ -4,6 +4,8 @@ package memory_test
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/base32"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"spillway/decode"
 	"spillway/scripts/internal/gateway"
 	"spillway/scripts/internal/need"
 	"spillway/scripts/internal/sample"
@@ -47,6 +50,75 @@ func TestStalledClient(t *testing.T) {
 	})
 }
 
+// TestManyStalledClients: 200 files of 100 MB, each with a client that stalls.
+func TestManyStalledClients(t *testing.T) {
+	need.Linux(t)
+	need.Disk(t, "20 GB of files")
+	const files, size, limit = 200, 100 * mb, 48 * mb
+	storage, cap, _ := store(t, size)
+	caps := make([]string, files)
+	for i := range caps {
+		caps[i] = twin(t, storage, cap, i)
+	}
+	g := gateway.Start(t, storage, "--spool-size", "24GiB")
+	for _, cap := range caps {
+		request(t, g, cap, size)
+	}
+	for spooled := int64(1); spooled <= files; spooled++ { // each with a patience of its own: the disk may be slow
+		gateway.Await(t, fmt.Sprintf("%d MB of all files", spooled*size/mb), func() bool {
+			var bytes int64
+			for _, e := range g.Spool(t) {
+				bytes += e.SpooledBytes
+				if e.Readers != 1 {
+					t.Fatalf("%s has %d readers", e.ID, e.Readers)
+				}
+			}
+			return bytes >= spooled*size
+		})
+	}
+	m := measure(t, g.PID)
+	t.Logf("%d files of %d bytes, each with a stalled client, decoded to their ends: resident %.1f MB, at most %.1f MB (anonymous %.1f MB); limit %.1f MB",
+		files, size, float64(m.resident)/mb, float64(m.peak)/mb, float64(m.anonymous)/mb, float64(limit)/mb)
+	if m.peak > limit {
+		t.Errorf("resident memory reached %d bytes, want at most %d", m.peak, limit)
+	}
+}
+
+// twin makes the shares of cap those of another cap as well, and returns it. Its key, and so
+// its plaintext, differs; the crypttext, which the shares prove, is the same.
+func twin(t *testing.T, storage []string, cap string, i int) string {
+	fields := strings.Split(cap, ":")
+	fields[2] = strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(fmt.Appendf(nil, "%016d", i)))
+	other := strings.Join(fields, ":")
+	from, to := shares(t, cap), shares(t, other)
+	for _, dir := range storage {
+		entries, err := os.ReadDir(filepath.Join(dir, from))
+		if err != nil {
+			continue // it holds no share
+		}
+		if err := os.MkdirAll(filepath.Join(dir, to), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if err := os.Link(filepath.Join(dir, from, e.Name()), filepath.Join(dir, to, e.Name())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return other
+}
+
+// shares returns the directory of a cap's shares within each storage directory.
+func shares(t *testing.T, text string) string {
+	cap, err := decode.ParseCap(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, _ := cap.VerifyCap()
+	si := v.StorageIndex().String()
+	return filepath.Join("shares", si[:2], si)
+}
+
 func check(t *testing.T, size int64, m memory, limit int64) {
 	t.Helper()
 	t.Logf("stalled client of a file of %d bytes, decoded to its end: resident %.1f MB, at most %.1f MB (anonymous %.1f MB); limit %.1f MB",
@@ -60,32 +132,47 @@ func check(t *testing.T, size int64, m memory, limit int64) {
 // nothing, waits until the file is decoded to its end all the same and returns
 // what memory that took. In the end the client reads on and must get every byte.
 func stalled(t *testing.T, size int64) memory {
-	file, want := sample.Write(t, 129, size)
-	storage := make([]string, 4)
-	for i := range storage {
-		storage[i] = t.TempDir()
+	storage, cap, want := store(t, size)
+	g := gateway.Start(t, storage)
+	body := request(t, g, cap, size)
+	g.AwaitSpooled(t, size)
+	m := measure(t, g.PID)
+	noMappedFile(t, g.PID)
+	if got := sample.SumOf(t, body); got != want {
+		t.Errorf("the client that read on got SHA-256 %s, want %s", got, want)
 	}
-	cap := gateway.Put(t, storage, file, "--k", "3", "--n", "4")
+	return m
+}
+
+// store puts a file of size bytes and loses one primary share: one block of each segment is computed.
+func store(t *testing.T, size int64) (storage []string, cap string, want sample.Sum) {
+	file, want := sample.Write(t, 129, size)
+	for range 4 {
+		storage = append(storage, t.TempDir())
+	}
+	cap = gateway.Put(t, storage, file, "--k", "3", "--n", "4")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	// Without a primary share, one block of each segment is computed.
 	if err := os.RemoveAll(filepath.Join(storage[0], "shares")); err != nil {
 		t.Fatal(err)
 	}
+	return storage, cap, want
+}
 
-	g := gateway.Start(t, storage)
+// request asks for a whole file and reads 4 KB of it. The body that it returns begins at the file's start.
+func request(t *testing.T, g *gateway.Gateway, cap string, size int64) io.Reader {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { conn.Close() })
 	fmt.Fprintf(conn, "GET /uri/%s HTTP/1.1\r\nHost: spillway\r\n\r\n", cap)
 	resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 4096), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	t.Cleanup(func() { resp.Body.Close() })
 	if resp.StatusCode != http.StatusOK || resp.ContentLength != size {
 		t.Fatalf("got %s with Content-Length %d, want 200 with %d", resp.Status, resp.ContentLength, size)
 	}
@@ -93,15 +180,7 @@ func stalled(t *testing.T, size int64) memory {
 	if _, err := io.ReadFull(resp.Body, first); err != nil {
 		t.Fatal(err)
 	}
-
-	g.AwaitSpooled(t, size)
-	m := measure(t, g.PID)
-	noMappedFile(t, g.PID)
-
-	if got := sample.SumOf(t, io.MultiReader(strings.NewReader(string(first)), resp.Body)); got != want {
-		t.Errorf("the client that read on got SHA-256 %s, want %s", got, want)
-	}
-	return m
+	return io.MultiReader(bytes.NewReader(first), resp.Body)
 }
 
 // memory is what /proc/PID/status says, in bytes.
