@@ -29,8 +29,8 @@ type chunk struct {
 	slotLen  int  // bytes that one share has for the chunk
 	apart    bool // blocks are erasure-decoded in scratch, for all segments at once
 
-	out     []byte // crypttext, padded; then plaintext
-	scratch []byte // slots: k for blocks that are read, k more for those computed apart
+	out     buffer // crypttext, padded; then plaintext
+	scratch buffer // slots: k for blocks that are read, k more for those computed apart
 
 	reads    []*read // running ones and those whose blocks are there
 	have     []*read // those whose blocks are there, of distinct share numbers
@@ -64,11 +64,13 @@ func newChunk() *chunk {
 	}
 }
 
-// close ends the goroutines of a chunk that will not be used again.
+// close gives back what a chunk has that will not be used again.
 func (c *chunk) close() {
 	for _, r := range c.spare {
 		r.close()
 	}
+	c.out.free()
+	c.scratch.free()
 }
 
 // WriteChunk reads, decodes and verifies chunk i and writes its plaintext into w
@@ -190,7 +192,7 @@ func (c *chunk) begin(f *File, i int64) {
 	c.tailLen = int(f.ueb.BlockLen(c.first + int64(c.segments) - 1))
 	c.slotLen = (c.segments-1)*c.blockLen + c.tailLen
 	c.apart = f.decodesApart() && c.segments > 1
-	c.out = resize(c.out, c.slotLen*f.cap.k)
+	c.out = c.out.resized(c.slotLen * f.cap.k)
 	c.pieces = slices.Grow(c.pieces[:0], c.segments*f.cap.k)[:c.segments*f.cap.k]
 	c.slots = c.slots[:0]
 	for slot := range f.cap.k {
@@ -212,14 +214,6 @@ func (c *chunk) release() {
 	clear(c.pieces)
 	c.reads, c.have, c.slow, c.leaves, c.file = c.reads[:0], c.have[:0], c.slow[:0], c.leaves[:0], nil
 	c.used, c.landed = [MaxShares]uint8{}, [MaxShares]bool{}
-}
-
-// resize returns a slice of n bytes, b's memory if that fits without much waste.
-func resize(b []byte, n int) []byte {
-	if cap(b) >= n && cap(b) <= 2*n+1<<16 {
-		return b[:n]
-	}
-	return make([]byte, n)
 }
 
 // len returns the length of each block of segment i of the chunk.

@@ -1,0 +1,36 @@
+package decode
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// buffer is memory for a chunk, outside of Go's heap. There it would be nearly all that
+// lives: the collector would let as much garbage lie again before it runs, and
+// give none of it back for long.
+type buffer []byte
+
+// resized returns a buffer of n bytes: b, if that fits without much waste, else another one
+// in its place. It holds anything.
+func (b buffer) resized(n int) buffer {
+	if cap(b) >= n && cap(b) <= 2*n+1<<16 {
+		return b[:n]
+	}
+	b.free()
+	m, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		panic(fmt.Sprintf("out of memory: mapping %d bytes for a chunk: %v", n, err)) // as the heap would
+	}
+	return m
+}
+
+// free gives the memory back to the system; nothing may use it any more.
+func (b buffer) free() {
+	if cap(b) == 0 {
+		return
+	}
+	if err := unix.Munmap(b[:cap(b)]); err != nil {
+		panic("internal error: unmapping a chunk: " + err.Error())
+	}
+}
