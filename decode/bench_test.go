@@ -68,9 +68,9 @@ func BenchmarkStageDecrypt(b *testing.B) {
 	}
 }
 
-// BenchmarkWriteChunk is the whole path from files in the page cache to a
+// BenchmarkWriteChunks is the whole path from files in the page cache to a
 // writer that does nothing.
-func BenchmarkWriteChunk(b *testing.B) {
+func BenchmarkWriteChunks(b *testing.B) {
 	for _, segment := range []int64{128 << 10, 1 << 20} {
 		data := plaintext(16 << 20)
 		server := dir.New(b.TempDir())
@@ -101,12 +101,12 @@ func BenchmarkWriteChunk(b *testing.B) {
 					b.Fatal(err)
 				}
 				defer f.Close()
-				chunks := f.Size() / f.ChunkSize()
-				b.SetBytes(f.ChunkSize())
+				runs := f.Size() / (f.Run() * f.ChunkSize())
+				b.SetBytes(f.Run() * f.ChunkSize())
 				b.ReportAllocs()
 				i := int64(0)
 				for b.Loop() {
-					if err := f.WriteChunk(b.Context(), i%chunks, nowhere{}); err != nil {
+					if err := f.WriteChunks(b.Context(), i%runs*f.Run(), f.Run(), nowhere{}); err != nil {
 						b.Fatal(err)
 					}
 					i++

@@ -236,7 +236,7 @@ func (o *openShare) checkBlocks(ctx context.Context, first int64, leaves []hasht
 		return nil
 	}
 	// Several blocks at once, within what a chunk may take.
-	atOnce := min(max(1, min(o.file.chunkMemory(), chunkTarget)/g.BlockSize()), last-first)
+	atOnce := min(max(1, min(o.file.memory(1), chunkTarget)/g.BlockSize()), last-first)
 	memory := (atOnce-1)*g.BlockSize() + g.BlockLen(first)
 	if err := o.file.client.memory.Acquire(ctx, memory); err != nil {
 		return context.Cause(ctx)

@@ -18,7 +18,7 @@ import (
 	"spillway/decode/zfec"
 )
 
-// chunk is the state of decoding one chunk. It is used again for another one,
+// chunk is the state of decoding one chunk or a run of them. It is used again for another one,
 // with its memory and its goroutines.
 type chunk struct {
 	file     *File
@@ -73,27 +73,27 @@ func (c *chunk) close() {
 	c.scratch.free()
 }
 
-// WriteChunk reads, decodes and verifies chunk i and writes its plaintext into w
-// with one call, at its offset in the file. Nothing is written unless all of it
+// WriteChunks reads, decodes and verifies the n chunks from i on, n at most Run, and
+// writes their plaintext into w with one call, at its offset in the file. Nothing is written unless all of it
 // is verified. Errors: *NotEnoughSharesError, ErrInconsistent, w's, the context's.
-func (f *File) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
+func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error {
 	if err := f.enter(); err != nil {
 		return err
 	}
 	defer f.work.Done()
-	c, err := f.takeChunk(ctx, i)
+	c, err := f.takeChunk(ctx, i, n)
 	if err != nil {
 		return err
 	}
 	defer f.giveChunk(c)
 	if err := c.decode(ctx); err != nil {
-		return f.chunkError(i, err)
+		return c.failed(err)
 	}
 	off := c.first * f.ueb.SegmentSize
 	plain := c.out[:min(int64(len(c.out)), f.cap.size-off)]
 	cryptAt(f.key, plain, off)
 	if _, err := w.WriteAt(plain, off); err != nil {
-		return f.chunkError(i, err)
+		return c.failed(err)
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 		return false, err
 	}
 	defer f.work.Done()
-	c, err := f.takeChunk(ctx, i)
+	c, err := f.takeChunk(ctx, i, 1)
 	if err != nil {
 		return false, err
 	}
@@ -119,17 +119,17 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 	copy(c.out, p)
 	cryptAt(f.key, c.out[:len(p)], off)
 	if err := c.loadLeaves(ctx); err != nil {
-		return false, f.chunkError(i, err)
+		return false, c.failed(err)
 	}
 	return len(c.mismatches()) == 0, nil
 }
 
-// takeChunk waits for memory and begins chunk i; giveChunk gives both back.
-func (f *File) takeChunk(ctx context.Context, i int64) (*chunk, error) {
-	if chunks := (f.ueb.Segments()-1)/f.chunkSegments + 1; i < 0 || i >= chunks {
-		return nil, errNoChunk(i)
+// takeChunk waits for memory and begins the n chunks from i on; giveChunk gives both back.
+func (f *File) takeChunk(ctx context.Context, i, n int64) (*chunk, error) {
+	if chunks := (f.ueb.Segments()-1)/f.chunkSegments + 1; i < 0 || n < 1 || n > f.run || i > chunks-n {
+		return nil, errNoChunk(i, n)
 	}
-	memory := f.chunkMemory()
+	memory := f.memory(f.run) // for n chunks, but buffers are kept as large
 	if !f.client.memory.TryAcquire(memory) {
 		ctx, done := joinContexts(ctx, f.ctx)
 		defer done()
@@ -139,13 +139,13 @@ func (f *File) takeChunk(ctx context.Context, i int64) (*chunk, error) {
 	}
 	f.client.in.Add(memory)
 	c := f.client.spareChunk()
-	c.begin(f, i)
+	c.begin(f, i, n)
 	return c, nil
 }
 
 func (f *File) giveChunk(c *chunk) {
 	c.release()
-	memory := f.chunkMemory()
+	memory := f.memory(f.run)
 	f.client.in.Add(-memory)
 	f.client.keepChunk(c)
 	f.client.memory.Release(memory)
@@ -184,14 +184,14 @@ func (c *Client) keepChunk(ch *chunk) {
 // memory is how many bytes the chunk's buffers hold.
 func (c *chunk) memory() int64 { return int64(cap(c.out)) + int64(cap(c.scratch)) }
 
-// begin sizes everything for chunk i of f.
-func (c *chunk) begin(f *File, i int64) {
+// begin sizes everything for the n chunks from i on of f.
+func (c *chunk) begin(f *File, i, n int64) {
 	c.file, c.first = f, i*f.chunkSegments
-	c.segments = int(min(f.chunkSegments, f.ueb.Segments()-c.first))
+	c.segments = int(min(n*f.chunkSegments, f.ueb.Segments()-c.first))
 	c.blockLen = int(f.ueb.BlockSize())
 	c.tailLen = int(f.ueb.BlockLen(c.first + int64(c.segments) - 1))
 	c.slotLen = (c.segments-1)*c.blockLen + c.tailLen
-	c.apart = f.decodesApart() && c.segments > 1
+	c.apart = f.decodesApart(int64(c.segments))
 	c.out = c.out.resized(c.slotLen * f.cap.k)
 	c.pieces = slices.Grow(c.pieces[:0], c.segments*f.cap.k)[:c.segments*f.cap.k]
 	c.slots = c.slots[:0]
@@ -214,6 +214,14 @@ func (c *chunk) release() {
 	clear(c.pieces)
 	c.reads, c.have, c.slow, c.leaves, c.file = c.reads[:0], c.have[:0], c.slow[:0], c.leaves[:0], nil
 	c.used, c.landed = [MaxShares]uint8{}, [MaxShares]bool{}
+}
+
+// failed adds which segments could not be had.
+func (c *chunk) failed(err error) error {
+	if c.segments == 1 {
+		return fmt.Errorf("segment %d: %w", c.first, err)
+	}
+	return fmt.Errorf("segments %d to %d: %w", c.first, c.first+int64(c.segments)-1, err)
 }
 
 // len returns the length of each block of segment i of the chunk.

@@ -259,7 +259,7 @@ func checkNotEnough(t *testing.T, servers []*memServer, c decode.Cap, data []byt
 		defer f.Close()
 		s := newSink(f.Size())
 		for i := int64(0); i*f.ChunkSize() < f.Size(); i++ {
-			if chunkErr := f.WriteChunk(t.Context(), i, s); chunkErr != nil {
+			if chunkErr := f.WriteChunks(t.Context(), i, 1, s); chunkErr != nil {
 				err = chunkErr
 			}
 		}

@@ -81,7 +81,7 @@ func TestReadTimeout(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if err := f.WriteChunk(t.Context(), 0, newSink(f.Size())); err != nil {
+		if err := f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait() // the hooks may change when nobody reads
@@ -299,7 +299,7 @@ func withUEBHash(t *testing.T, c decode.Cap, hash hashtree.Hash) decode.Cap {
 	return changed
 }
 
-// TestCloseWhileFrozen closes the Client under an Open and under a WriteChunk that hang.
+// TestCloseWhileFrozen closes the Client under an Open and under a WriteChunks that hang.
 func TestCloseWhileFrozen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, _ := tenServers(t)
@@ -318,7 +318,7 @@ func TestCloseWhileFrozen(t *testing.T) {
 		}
 		other, _ := decode.ParseCap(chkText)
 		errs := make(chan error)
-		go func() { errs <- f.WriteChunk(t.Context(), 0, newSink(f.Size())) }()
+		go func() { errs <- f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())) }()
 		go func() {
 			_, err := client.Open(t.Context(), other)
 			errs <- err
@@ -339,7 +339,7 @@ func TestCloseWhileFrozen(t *testing.T) {
 		if n := client.Stats().MemoryInUse; n != 0 {
 			t.Errorf("%d bytes in use", n)
 		}
-		if err := f.WriteChunk(t.Context(), 0, newSink(f.Size())); !errors.Is(err, decode.ErrClosed) {
+		if err := f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())); !errors.Is(err, decode.ErrClosed) {
 			t.Errorf("%v", err)
 		}
 		if _, err := client.Open(t.Context(), c); !errors.Is(err, decode.ErrClosed) {
@@ -370,7 +370,7 @@ func TestCancel(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := f.WriteChunk(ctx, 0, newSink(f.Size())); !errors.Is(err, context.DeadlineExceeded) {
+		if err := f.WriteChunks(ctx, 0, 1, newSink(f.Size())); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
 		if log.b.Len() != 0 {

@@ -20,7 +20,11 @@ import (
 // ranged read of a share covers many blocks.
 const chunkTarget = 1 << 20
 
-// maxPieces bounds the number of blocks in a chunk, and with it the buffers
+// runTarget is about how many bytes of plaintext are decoded at once where nobody waits for
+// less: enough for two segments of 1 MiB or sixteen of 128 KiB.
+const runTarget = 2 << 20
+
+// maxPieces bounds the number of blocks in a run, and with it the buffers
 // of one vectored read.
 const (
 	maxPieces  = 4096
@@ -43,6 +47,7 @@ type File struct {
 	ueb           *chk.UEB
 	tree          tree
 	chunkSegments int64
+	run           int64 // chunks
 
 	mu       sync.Mutex
 	closed   bool
@@ -127,30 +132,33 @@ func (f *File) setGeometry(ueb *chk.UEB) error {
 	if roots := f.tree.pages * hashtree.Size; roots > f.client.limit {
 		return &MemoryError{What: "hash trees", Needed: roots, Limit: f.client.limit}
 	}
-	f.chunkSegments = (chunkTarget + ueb.SegmentSize/2) / ueb.SegmentSize
-	if f.chunkSegments == 1 && ueb.SegmentSize < chunkTarget+chunkTarget/4 {
-		f.chunkSegments = 2 // two are hashed faster together than one after the other
+	most := min(maxPieces/int64(f.cap.k), maxVectors, ueb.Segments())
+	f.chunkSegments = max(1, min((chunkTarget+ueb.SegmentSize/2)/ueb.SegmentSize, most))
+	chunk := f.chunkSegments * ueb.SegmentSize
+	f.run = max(1, min((runTarget+chunk/2)/chunk, most/f.chunkSegments))
+	for f.run > 1 && f.memory(f.run) > f.client.limit/3 {
+		f.run--
 	}
-	f.chunkSegments = max(1, min(f.chunkSegments, maxPieces/int64(f.cap.k), maxVectors, ueb.Segments()))
-	if memory := f.chunkMemory(); memory > f.client.limit {
+	if memory := f.memory(1); memory > f.client.limit {
 		return &MemoryError{What: "segments", Needed: memory, Limit: f.client.limit}
 	}
 	return nil
 }
 
-// chunkMemory returns how many bytes decoding a chunk takes: the longest one, padded, as much
-// again for the blocks that do not land in it directly, and again for those computed apart.
-func (f *File) chunkMemory() int64 {
-	out := (f.chunkSegments-1)*f.ueb.SegmentSize + f.ueb.BlockLen(0)*int64(f.cap.k)
-	if f.decodesApart() {
+// memory returns how many bytes decoding n chunks takes: themselves, padded, as much
+// again for the blocks that do not land there directly, and again for those computed apart.
+func (f *File) memory(n int64) int64 {
+	segments := n * f.chunkSegments
+	out := (segments-1)*f.ueb.SegmentSize + f.ueb.BlockLen(0)*int64(f.cap.k)
+	if f.decodesApart(segments) {
 		return 3 * out
 	}
 	return 2 * out
 }
 
-// decodesApart tells whether blocks are so small and so many that one call of the
-// erasure decoder for all segments of a chunk pays for copying them.
-func (f *File) decodesApart() bool { return f.chunkSegments > 1 && f.cap.k > zfec.FewBlocks }
+// decodesApart tells whether the blocks of so many segments are so small and so many that
+// one call of the erasure decoder for all of them pays for copying them.
+func (f *File) decodesApart(segments int64) bool { return segments > 1 && f.cap.k > zfec.FewBlocks }
 
 // remember keeps what is verified for the next Open, unless it would fail.
 func (f *File) remember() {
@@ -194,6 +202,10 @@ func (f *File) Size() int64 { return f.cap.size }
 
 // ChunkSize returns the length in bytes of every chunk but the last.
 func (f *File) ChunkSize() int64 { return min(f.chunkSegments*f.ueb.SegmentSize, f.cap.size) }
+
+// Run returns how many consecutive chunks are decoded fastest when they are decoded
+// at once, by filling the lanes in which segments are hashed.
+func (f *File) Run() int64 { return f.run }
 
 // Close cancels what is in progress, waits for it and closes the shares.
 func (f *File) Close() error {
@@ -295,18 +307,8 @@ func (f *File) notEnough(unusable func(*share) bool) error {
 	return e
 }
 
-// chunkError adds which segments could not be had.
-func (f *File) chunkError(i int64, err error) error {
-	first := i * f.chunkSegments
-	last := min(first+f.chunkSegments, f.ueb.Segments()) - 1
-	if first == last {
-		return fmt.Errorf("segment %d: %w", first, err)
-	}
-	return fmt.Errorf("segments %d to %d: %w", first, last, err)
-}
-
-func errNoChunk(i int64) error {
-	return fmt.Errorf("decode: %w: there is no chunk %d", fs.ErrInvalid, i)
+func errNoChunk(i, n int64) error {
+	return fmt.Errorf("decode: %w: there is no run of %d chunks from %d on", fs.ErrInvalid, n, i)
 }
 
 // call is the result of something done once for all who want it, by a goroutine of the File.

@@ -276,14 +276,15 @@ func (s *sink) WriteAt(p []byte, off int64) (int, error) {
 	return copy(s.bytes[off:], p), nil
 }
 
-// readAll reads the whole file, chunk after chunk.
+// readAll reads the whole file: a chunk, then run after run.
 func readAll(ctx context.Context, f *decode.File) ([]byte, error) {
 	s := newSink(f.Size())
-	for i := int64(0); i*f.ChunkSize() < f.Size(); i++ {
+	chunks := (f.Size()-1)/f.ChunkSize() + 1
+	for i, n := int64(0), int64(1); i < chunks; i, n = i+n, min(f.Run(), chunks-i-n) {
 		before := s.calls
-		err := f.WriteChunk(ctx, i, s)
+		err := f.WriteChunks(ctx, i, n, s)
 		if err == nil && s.calls != before+1 || err != nil && s.calls != before {
-			return nil, fmt.Errorf("%d writes for a chunk (%v)", s.calls-before, err)
+			return nil, fmt.Errorf("%d writes for %d chunks (%v)", s.calls-before, n, err)
 		}
 		if err != nil {
 			return s.bytes, err

@@ -88,7 +88,7 @@ func TestMemory(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for i := int64(0); i*f.ChunkSize() < f.Size(); i++ {
-				if err := f.WriteChunk(t.Context(), i, s); err != nil {
+				if err := f.WriteChunks(t.Context(), i, 1, s); err != nil {
 					t.Error(err)
 				}
 			}
@@ -99,7 +99,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("wrong bytes, or memory in use: %+v", client.Stats())
 	}
 	for _, i := range []int64{-1, 1, 1 << 60} {
-		if err := f.WriteChunk(t.Context(), i, s); err == nil {
+		if err := f.WriteChunks(t.Context(), i, 1, s); err == nil {
 			t.Errorf("there is a chunk %d", i)
 		}
 	}
@@ -141,7 +141,7 @@ func TestAbsurdGeometry(t *testing.T) {
 			continue
 		}
 		var missing *decode.NotEnoughSharesError
-		if err := f.WriteChunk(t.Context(), 1<<20, newSink(0)); !errors.As(err, &missing) {
+		if err := f.WriteChunks(t.Context(), 1<<20, 1, newSink(0)); !errors.As(err, &missing) {
 			t.Errorf("%+v: %v", test, err)
 		}
 	}

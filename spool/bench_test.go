@@ -41,8 +41,9 @@ var nothing = make([]byte, 1<<20)
 
 func (z zeros) Size() int64      { return z.size }
 func (z zeros) ChunkSize() int64 { return z.chunk }
+func (z zeros) Run() int64       { return 1 }
 func (z zeros) Close() error     { return nil }
-func (z zeros) WriteChunk(_ context.Context, i int64, w io.WriterAt) error {
+func (z zeros) WriteChunks(_ context.Context, i, _ int64, w io.WriterAt) error {
 	_, err := w.WriteAt(nothing[:min(z.chunk, z.size-i*z.chunk)], i*z.chunk)
 	return err
 }

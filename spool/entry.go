@@ -145,9 +145,9 @@ func (s *Spool) openFailedLocked(e *entry, err error) {
 
 // adopt takes the file's layout from its source.
 func (s *Spool) adopt(e *entry, src Source) error {
-	chunkSize := src.ChunkSize()
-	if src.Size() != e.size || chunkSize <= 0 {
-		return fmt.Errorf("spool: the source has %d bytes in chunks of %d, %d bytes were announced", src.Size(), chunkSize, e.size)
+	chunkSize, run := src.ChunkSize(), src.Run()
+	if src.Size() != e.size || chunkSize <= 0 || run <= 0 {
+		return fmt.Errorf("spool: the source has %d bytes in chunks of %d and runs of %d, %d bytes were announced", src.Size(), chunkSize, run, e.size)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +162,7 @@ func (s *Spool) adopt(e *entry, src Source) error {
 			return err
 		}
 	}
-	e.chunkSize = chunkSize
+	e.chunkSize, e.run = chunkSize, run
 	e.have, e.busy, e.bad = newChunkset(e.chunks()), newChunkset(e.chunks()), newChunkset(e.chunks())
 	return nil
 }
@@ -194,41 +194,56 @@ func (s *Spool) widenLocked(e *entry, chunk int64) error {
 // work decodes chunk after chunk of e while there is one to take.
 func (s *Spool) work(e *entry, src Source) {
 	for {
-		c := s.take(e)
-		if c < 0 {
+		c, n := s.take(e)
+		if n == 0 {
 			return
 		}
-		err := src.WriteChunk(e.ctx, c, e.file)
-		for isFull(err) && s.makeRoom(e) {
-			err = src.WriteChunk(e.ctx, c, e.file)
+		err := s.write(e, src, c, n)
+		if err == nil || n == 1 {
+			s.done(e, c, n, err)
+		} else {
+			for i := range n { // perhaps only one of them cannot be had
+				err = s.write(e, src, c+i, 1)
+				s.done(e, c+i, 1, err)
+			}
 		}
-		s.done(e, c, err)
 		if isFull(err) {
 			return // the next chunk would fare no better; a reader that comes for one starts a new fill
 		}
 	}
 }
 
-// take marks the chunk of e to decode next as busy and returns it, or -1 when the worker should go.
-func (s *Spool) take(e *entry) int64 {
+func (s *Spool) write(e *entry, src Source, c, n int64) error {
+	for {
+		err := src.WriteChunks(e.ctx, c, n, e.file)
+		if !isFull(err) || !s.makeRoom(e) {
+			return err
+		}
+	}
+}
+
+// take marks the chunks of e to decode next as busy and returns the first and how many; 0 when the worker should go.
+func (s *Spool) take(e *entry) (c, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
 		if e.ended != nil || e.complete() || s.pausedLocked(e) {
-			return -1
+			return 0, 0
 		}
 		if e.win != nil {
 			if c := s.takeWindowLocked(e); c >= 0 {
-				return c
+				return c, 1
 			}
 			continue
 		}
-		if c := plan(&e.fillState, e.readers); c >= 0 {
-			e.busy.add(c)
-			return c
+		if c, n := plan(&e.fillState, e.readers); n > 0 {
+			for i := range n {
+				e.busy.add(c + i)
+			}
+			return c, n
 		}
 		if !e.busy.any() {
-			return -1 // all others are bad
+			return 0, 0 // all others are bad
 		}
 		e.more.Wait() // for the last chunks, and for a reader that comes back for a bad one meanwhile
 	}
@@ -239,25 +254,26 @@ func (s *Spool) pausedLocked(e *entry) bool {
 	return len(e.readers) == 0 && !time.Now().Before(e.left.Add(s.cfg.Linger))
 }
 
-// done books the outcome of decoding chunk c and tells the readers that wait for it.
-func (s *Spool) done(e *entry, c int64, err error) {
+// done books the outcome of decoding the n chunks from c on and tells the readers that wait for them.
+func (s *Spool) done(e *entry, c, n int64, err error) {
 	s.mu.Lock()
-	e.busy.remove(c)
-	if err == nil {
-		from, to := e.bounds(c)
-		e.have.add(c)
-		e.chunksN++
-		e.spooled += to - from
-		s.totals.ChunksWritten++
-		s.totals.BytesWritten += to - from
-		e.low = e.have.runEnd(e.low, e.chunks())
-	} else if e.ended == nil {
-		e.bad.add(c)
-		s.totals.Failed++
+	for i := c; i < c+n; i++ {
+		e.busy.remove(i)
+		if err == nil {
+			e.have.add(i)
+			e.chunksN++
+			e.spooled += e.length(i)
+			s.totals.ChunksWritten++
+			s.totals.BytesWritten += e.length(i)
+		} else if e.ended == nil {
+			e.bad.add(i)
+			s.totals.Failed++
+		}
 	}
+	e.low = e.have.runEnd(e.low, e.chunks())
 	told := e.ended != nil
 	for _, r := range e.readers {
-		if r.waiting != 0 && e.chunkAt(r.pos) == c {
+		if at := e.chunkAt(r.pos); r.waiting != 0 && c <= at && at < c+n {
 			r.waiting, r.err = 0, err
 			r.wakeLocked()
 			told = true

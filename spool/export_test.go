@@ -53,6 +53,7 @@ type PlanState struct {
 	Have, Busy, Bad []int64
 	Readers         []PlanReader
 	Ahead           int64 // of the first reader's window
+	Run             int64 // 0 is 1
 }
 
 // PlanReader is a reader as plan sees it.
@@ -63,7 +64,7 @@ type PlanReader struct {
 }
 
 func (p PlanState) state() (*fillState, []*Reader) {
-	f := &fillState{layout: layout{p.Size, p.ChunkSize}}
+	f := &fillState{layout: layout{p.Size, p.ChunkSize}, run: max(1, p.Run)}
 	n := f.chunks()
 	f.have, f.busy, f.bad = newChunkset(n), newChunkset(n), newChunkset(n)
 	for _, c := range p.Have {
@@ -83,8 +84,16 @@ func (p PlanState) state() (*fillState, []*Reader) {
 	return f, readers
 }
 
-// Next is plan.
-func (p PlanState) Next() int64 { return plan(p.state()) }
+// Next is plan's first chunk, or -1.
+func (p PlanState) Next() int64 {
+	if c, n := plan(p.state()); n > 0 {
+		return c
+	}
+	return -1
+}
+
+// NextRun is plan.
+func (p PlanState) NextRun() (c, n int64) { return plan(p.state()) }
 
 // NextInWindow is planWindow.
 func (p PlanState) NextInWindow() int64 {

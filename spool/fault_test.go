@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -131,6 +132,41 @@ func TestCreateFailsForJoiner(t *testing.T) {
 		}
 		synctest.Wait()
 		check(t, s)
+	})
+}
+
+// TestRunFails: of a run that fails, what can be had by itself is spooled.
+func TestRunFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSpool(t, spool.Config{Workers: 1})
+		defer closeSpool(t, s)
+		f := &file{key: "f", size: 1000, chunk: 100, run: 4, before: func(_ context.Context, i int64) error {
+			if i == 6 {
+				return errChunk
+			}
+			return nil
+		}}
+		r := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
+		defer r.Close()
+		if err := tryRead(t.Context(), r, f, spool.Extent{Off: 0, End: 600}, nil); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if err := tryRead(t.Context(), r, f, spool.Extent{Off: 700, End: 1000}, nil); err != nil {
+			t.Error(err)
+		}
+		if err := tryRead(t.Context(), r, f, spool.Extent{Off: 600, End: 700}, nil); !errors.Is(err, errChunk) {
+			t.Errorf("chunk 6: %v", err)
+		}
+		synctest.Wait()
+		check(t, s)
+		if got := s.Snapshot().Entries[0].SpooledBytes; got != 900 {
+			t.Errorf("%d bytes are spooled", got)
+		}
+		// Chunk 0 alone, as a reader waits for it; 1 to 4; 5 and 6 of the next run, then each of it alone; 9.
+		if got, want := f.chunks(), []int64{0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 8, 9, 6}; !slices.Equal(got, want) {
+			t.Errorf("decoded %v, want %v", got, want)
+		}
 	})
 }
 

@@ -72,7 +72,7 @@ func TestMetamorphic(t *testing.T) {
 				w := &world{t: t, s: openSpool(t, test.cfg), files: test.files}
 				w.fails.Store(true)
 				for i, f := range w.files {
-					f.key, f.seed = fmt.Sprintf("file%d", i), seed+uint64(i)
+					f.key, f.seed, f.run = fmt.Sprintf("file%d", i), seed+uint64(i), 1+int64(i%4)
 					source := rand.New(rand.NewPCG(seed, uint64(i)))
 					var mu sync.Mutex
 					f.before = func(ctx context.Context, _ int64) error {

@@ -1,5 +1,7 @@
 package spool
 
+import "slices"
+
 // readAhead is how many chunks in front of a reader are decoded before holes
 // elsewhere in the file.
 const readAhead = 8
@@ -59,16 +61,55 @@ type fillState struct {
 	busy chunkset // being decoded, or being given back to the disk
 	bad  chunkset // failed last time; tried again only when a reader comes for it
 	low  int64    // every chunk below is in have; of no meaning in a window
+	run  int64    // how many consecutive chunks are decoded fastest at once
 }
 
 func (f *fillState) missing(c int64) bool {
 	return !f.have.has(c) && !f.busy.has(c) && !f.bad.has(c)
 }
 
-// plan returns the chunk to decode next, or -1 when every chunk is had, under way
+// plan returns the chunks to decode next, the first one and how many, or 0 when every chunk is had, under way
 // or bad: first what a reader waits for, the longest waiting first; then what
 // lies closest in front of any reader; then the lowest hole.
-func plan(f *fillState, readers []*Reader) int64 {
+func plan(f *fillState, readers []*Reader) (c, n int64) {
+	if c = planFirst(f, readers); c < 0 {
+		return 0, 0
+	}
+	return c, planRun(f, readers, c)
+}
+
+// planRun returns how many chunks from c on to decode at once. A reader that waits somewhere
+// new gets its chunk alone, as that is there sooner; and what is wanted comes
+// before what is not.
+func planRun(f *fillState, readers []*Reader, c int64) int64 {
+	n := int64(1)
+	follows := c > 0 && (f.have.has(c-1) || f.busy.has(c-1))
+	if f.run == 1 || (!follows && slices.ContainsFunc(readers, func(r *Reader) bool { return r.waiting != 0 && f.chunkAt(r.pos) == c })) {
+		return n
+	}
+	wanted := f.wanted(readers, c)
+	for n < f.run && c+n < f.chunks() && f.missing(c+n) && (!wanted || f.wanted(readers, c+n)) {
+		n++
+	}
+	return n
+}
+
+// wanted tells whether a reader has yet to read something of chunk c.
+func (f *fillState) wanted(readers []*Reader, c int64) bool {
+	from, to := f.bounds(c)
+	return slices.ContainsFunc(readers, func(r *Reader) bool {
+		off := r.pos
+		for _, w := range r.wants {
+			if max(off, w.Off, from) < min(w.End, to) {
+				return true
+			}
+			off = 0
+		}
+		return false
+	})
+}
+
+func planFirst(f *fillState, readers []*Reader) int64 {
 	if c := planDemand(f, readers); c >= 0 {
 		return c
 	}

@@ -87,6 +87,39 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+func TestPlanRun(t *testing.T) {
+	whole := []spool.Extent{{Off: 0, End: 1000}}
+	for _, test := range []struct {
+		name string
+		in   spool.PlanState
+		c, n int64
+	}{
+		{"nobody reads: a whole run", spool.PlanState{}, 0, 4},
+		{"up to what is there", spool.PlanState{Have: []int64{3}}, 0, 3},
+		{"up to what is under way", spool.PlanState{Busy: []int64{0, 3}}, 1, 2},
+		{"up to what is bad", spool.PlanState{Bad: []int64{1}}, 0, 1},
+		{"up to the end", spool.PlanState{Have: upTo(98)}, 98, 2},
+		{"nothing", spool.PlanState{Have: upTo(100)}, 0, 0},
+		{"a reader that begins gets the first chunk alone", spool.PlanState{Readers: []spool.PlanReader{{Pos: 0, Wants: whole, Waiting: 1}}}, 0, 1},
+		{"and what follows in a run, begun meanwhile", spool.PlanState{Busy: []int64{0}, Readers: []spool.PlanReader{{Pos: 0, Wants: whole, Waiting: 1}}}, 1, 4},
+		{"a reader that goes on gets a run", spool.PlanState{Have: upTo(5), Readers: []spool.PlanReader{{Pos: 50, Wants: whole, Waiting: 1}}}, 5, 4},
+		{"a reader somewhere new waits for one", spool.PlanState{Have: upTo(5), Readers: []spool.PlanReader{{Pos: 500, Wants: []spool.Extent{{Off: 500, End: 1000}}, Waiting: 1}}}, 50, 1},
+		{"not beyond what is wanted", spool.PlanState{Have: []int64{50}, Readers: []spool.PlanReader{{Pos: 500, Wants: []spool.Extent{{Off: 500, End: 525}}}}}, 51, 2},
+		{
+			"but into what another one wants",
+			spool.PlanState{Have: []int64{50}, Readers: []spool.PlanReader{{Pos: 500, Wants: []spool.Extent{{Off: 500, End: 525}}}, {Pos: 0, Wants: []spool.Extent{{Off: 0, End: 5}, {Off: 530, End: 535}}}}},
+			0, 1,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.in.Size, test.in.ChunkSize, test.in.Run = 1000, 10, 4
+			if c, n := test.in.NextRun(); c != test.c || n != test.n {
+				t.Errorf("%d chunks from %d on, want %d from %d on", n, c, test.n, test.c)
+			}
+		})
+	}
+}
+
 func TestPlanWindow(t *testing.T) {
 	for _, test := range []struct {
 		name string

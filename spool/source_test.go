@@ -38,6 +38,7 @@ func pattern(p []byte, seed uint64, off int64) {
 type file struct {
 	key         string
 	size, chunk int64
+	run         int64 // 0 is 1
 	seed        uint64
 	// before, if set, is called before a chunk is written; its error is the chunk's.
 	before func(ctx context.Context, i int64) error
@@ -81,23 +82,26 @@ type source struct {
 
 func (s *source) Size() int64      { return s.f.size }
 func (s *source) ChunkSize() int64 { return s.f.chunk }
+func (s *source) Run() int64       { return max(1, s.f.run) }
 
-func (s *source) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
+func (s *source) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error {
 	s.inside.Add(1)
 	defer s.inside.Add(-1)
 	if s.closed.Load() {
-		panic("WriteChunk after Close")
+		panic("WriteChunks after Close")
 	}
-	from, to := i*s.f.chunk, min((i+1)*s.f.chunk, s.f.size)
-	if i < 0 || from >= to {
-		panic(fmt.Sprintf("WriteChunk of chunk %d", i))
+	from, to := i*s.f.chunk, min((i+n)*s.f.chunk, s.f.size)
+	if i < 0 || n < 1 || n > s.Run() || (i+n-1)*s.f.chunk >= s.f.size {
+		panic(fmt.Sprintf("WriteChunks of %d chunks from %d on", n, i))
 	}
-	s.f.mu.Lock()
-	s.f.decoded = append(s.f.decoded, i)
-	s.f.mu.Unlock()
-	if s.f.before != nil {
-		if err := s.f.before(ctx, i); err != nil {
-			return err
+	for c := i; c < i+n; c++ {
+		s.f.mu.Lock()
+		s.f.decoded = append(s.f.decoded, c)
+		s.f.mu.Unlock()
+		if s.f.before != nil {
+			if err := s.f.before(ctx, c); err != nil {
+				return err
+			}
 		}
 	}
 	_, err := w.WriteAt(s.f.bytes(from, to), from)
@@ -106,7 +110,7 @@ func (s *source) WriteChunk(ctx context.Context, i int64, w io.WriterAt) error {
 
 func (s *source) Close() error {
 	if s.inside.Load() != 0 || s.closed.Swap(true) {
-		panic("Close during WriteChunk, or twice")
+		panic("Close during WriteChunks, or twice")
 	}
 	s.f.closed.Add(1)
 	return nil

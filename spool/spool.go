@@ -38,14 +38,16 @@ var (
 // errUnused ends an entry that nobody reads: evicted, expired, or a private window left by its reader.
 var errUnused = errors.New("spool: given up while nobody read it")
 
-// Source yields one file's verified bytes in chunks. Spool calls WriteChunk
+// Source yields one file's verified bytes in chunks. Spool calls WriteChunks
 // concurrently, and Close once, after its last call has returned.
 type Source interface {
 	Size() int64      // bytes; the same as Acquire was told
 	ChunkSize() int64 // bytes, > 0; chunk i starts at i*ChunkSize; the last may be shorter
-	// WriteChunk writes the bytes of chunk i into w at their offset in the file.
+	Run() int64       // > 0; how many consecutive chunks are written fastest in one call
+	// WriteChunks writes the bytes of the n chunks from i on into w at their offset in
+	// the file. n is at most Run. If it fails, each chunk is tried by itself.
 	// The context ends when nobody needs the file any more.
-	WriteChunk(ctx context.Context, i int64, w io.WriterAt) error
+	WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 	Close() error
 }
 

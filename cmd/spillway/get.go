@@ -80,7 +80,8 @@ func (c *getCmd) write(src source, std streams, run func(*download) error) error
 type source interface {
 	Size() int64
 	ChunkSize() int64
-	WriteChunk(ctx context.Context, i int64, w io.WriterAt) error
+	Run() int64
+	WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 	HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error)
 }
 
@@ -111,26 +112,37 @@ func (d *download) run(ctx context.Context, bar progress) error {
 	if err != nil {
 		return err
 	}
-	fetch := func(ctx context.Context, i int64) error {
-		if right[i] {
-			return nil
+	// fetch fetches what is not there of the chunks from i on and below end.
+	fetch := func(ctx context.Context, i, end int64) error {
+		for i < end {
+			if right[i] {
+				i++
+				continue
+			}
+			n := int64(1)
+			for i+n < end && !right[i+n] {
+				n++
+			}
+			if err := d.src.WriteChunks(ctx, i, n, d.to); err != nil {
+				return err
+			}
+			bar.set(d.done.Add(min(n*chunkSize, size-i*chunkSize)))
+			i += n
 		}
-		if err := d.src.WriteChunk(ctx, i, d.to); err != nil {
-			return err
-		}
-		bar.set(d.done.Add(min(chunkSize, size-i*chunkSize)))
 		return nil
 	}
+	run := d.src.Run()
 	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	for range d.workers {
 		g.Go(func() error {
 			for {
-				i := next.Add(1) - 1
+				end := next.Add(run)
+				i := end - run
 				if i >= last {
 					return nil
 				}
-				if err := fetch(gctx, i); err != nil {
+				if err := fetch(gctx, i, min(end, last)); err != nil {
 					return err
 				}
 			}
@@ -139,7 +151,7 @@ func (d *download) run(ctx context.Context, bar progress) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return fetch(ctx, last)
+	return fetch(ctx, last, last+1)
 }
 
 // errForeign: what stands in the output file is not from this download.
@@ -173,7 +185,7 @@ func (d *download) verifyPartial(ctx context.Context, bar progress) (right map[i
 		} else if i == 0 {
 			// Too short to hold a chunk: it must be the beginning of the first one.
 			first := &memory{b: make([]byte, want)}
-			if err := d.src.WriteChunk(ctx, 0, first); err != nil {
+			if err := d.src.WriteChunks(ctx, 0, 1, first); err != nil {
 				return nil, err
 			}
 			if !bytes.HasPrefix(first.b, buf[:n]) {
@@ -222,7 +234,8 @@ type literalFile []byte
 
 func (l literalFile) Size() int64      { return int64(len(l)) }
 func (l literalFile) ChunkSize() int64 { return max(1, int64(len(l))) }
-func (l literalFile) WriteChunk(_ context.Context, _ int64, w io.WriterAt) error {
+func (l literalFile) Run() int64       { return 1 }
+func (l literalFile) WriteChunks(_ context.Context, _, _ int64, w io.WriterAt) error {
 	_, err := w.WriteAt(l, 0)
 	return err
 }
