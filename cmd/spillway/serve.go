@@ -22,8 +22,9 @@ import (
 // Clients resume at the next start, so it need only cover short answers.
 const drainTime = 5 * time.Second
 
-// gcPercent is how much garbage, in percent of what lives, is let lie.
-const gcPercent = 10
+// gcPercent is how much garbage, in percent of what lives, is let lie: what many stalled clients hold
+// should not count twice.
+const gcPercent = 50
 
 type serveCmd struct {
 	gridFlags
@@ -118,8 +119,6 @@ type gateway struct {
 // cuts the rest and returns when all is given back.
 func (g *gateway) serve(ctx context.Context, log *slog.Logger) error {
 	if os.Getenv("GOGC") == "" {
-		// Most of the heap is chunk buffers: they stay, and hold nothing to trace. Left to
-		// double between collections it would be garbage that grows with the file.
 		debug.SetGCPercent(gcPercent)
 	}
 	sp, err := spool.Open(g.spool)
