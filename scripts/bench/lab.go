@@ -43,7 +43,7 @@ type scale struct {
 
 var (
 	fullScale = scale{large: 1 << 30, tahoe: 256 << 20, crowd: 128 << 20, interval: 2 * time.Second, opens: 100,
-		files: 500, calm: 3 * time.Second, leaving: 15 * time.Second}
+		files: 500, calm: 3 * time.Second, leaving: 10 * time.Second}
 	quickScale = scale{large: 256 << 20, tahoe: 48 << 20, crowd: 16 << 20, interval: 300 * time.Millisecond, opens: 20,
 		files: 100, calm: 600 * time.Millisecond, leaving: 2 * time.Second}
 )
@@ -66,7 +66,7 @@ func allowOpenFiles() error {
 
 // openLab builds Spillway and makes the directories. The caller closes the lab.
 func openLab(ctx context.Context, s scale) (*lab, error) {
-	if err := allowOpenFiles(); err != nil {
+	if err := errors.Join(allowOpenFiles(), adoptOrphans()); err != nil {
 		return nil, err
 	}
 	mod, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()

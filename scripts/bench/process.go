@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a running program and all its descendants: they are one process group.
@@ -59,7 +61,7 @@ func startProcess(dir string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// stop ends the program and its descendants.
+// stop ends the program and its descendants and returns when there are none any more.
 func (p *process) stop() {
 	// Asked, a program ends its workers itself; but all that it writes is thrown away, so there is no need to wait long.
 	syscall.Kill(-p.group, syscall.SIGTERM)
@@ -70,6 +72,16 @@ func (p *process) stop() {
 		syscall.Kill(-p.group, syscall.SIGKILL)
 		<-p.exited
 	}
+	for {
+		if _, err := syscall.Wait4(-p.group, nil, 0, nil); err != nil && err != syscall.EINTR {
+			return // ECHILD
+		}
+	}
+}
+
+// adoptOrphans makes this process the parent of its descendants whose own has ended, so that stop can wait for them.
+func adoptOrphans() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 }
 
 // await waits until ready is true. Another process does not tell when that is, so it is tried again and again.
@@ -97,7 +109,7 @@ func (p *process) tail() []byte {
 	if err != nil {
 		return []byte(err.Error())
 	}
-	return text[max(0, len(text)-2000):]
+	return text[max(0, len(text)-1000):]
 }
 
 // usage is what a process group has used so far.

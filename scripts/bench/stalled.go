@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -103,13 +105,18 @@ func stalledMemory(n int) func(context.Context, *lab, *instance) (sample, error)
 		if err != nil {
 			return sample{}, err
 		}
+		kernelBefore, err := kernelTCP()
+		if err != nil {
+			return sample{}, err
+		}
 		c, err := stall(ctx, in, n)
 		if err != nil {
 			return sample{}, err
 		}
 		during, err := watch(ctx, in, patience, settled)
+		kernelDuring, err2 := kernelTCP()
 		c.leave()
-		if err != nil {
+		if err = errors.Join(err, err2); err != nil {
 			return sample{}, err
 		}
 		after, err := watch(ctx, in, l.leaving, func(u usage, _ time.Duration) bool {
@@ -120,9 +127,26 @@ func stalledMemory(n int) func(context.Context, *lab, *instance) (sample, error)
 			each(during.resident, before.resident),
 			each(during.proportional, before.proportional),
 			each(after.resident, before.resident),
+			each(kernelDuring, kernelBefore),
 		}}, err
 	}
 }
+
+// kernelTCP returns how many bytes all TCP sockets of the machine hold in their queues.
+func kernelTCP() (int64, error) {
+	text, err := os.ReadFile("/proc/net/sockstat")
+	if err != nil {
+		return 0, err
+	}
+	found := sockstat.FindSubmatch(text)
+	if found == nil {
+		return 0, fmt.Errorf("no TCP memory in /proc/net/sockstat:\n%s", text)
+	}
+	pages, err := strconv.ParseInt(string(found[1]), 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+var sockstat = regexp.MustCompile(`(?m)^TCP: .* mem (\d+)$`)
 
 // besideStalled measures a fast client's throughput and first byte while n others are stalled.
 func besideStalled(n int) func(context.Context, *lab, *instance) (sample, error) {
@@ -161,8 +185,9 @@ func stalledRows(s scale) []row {
 		rows = append(rows, row{
 			name: fmt.Sprintf("stalled/%d/memory", n),
 			what: fmt.Sprintf("%d clients ask for a file, read one byte and stop (plain HTTP/1.1, receive buffers of %d bytes). Growth of the process's memory for each client: "+
-				"resident, proportional, and what is still resident %v after they have left or when nine tenths are given back. The files are spooled before.", n, receiveBuffer, s.leaving),
-			quantities: []quantity{{"RSS", "KiB/client"}, {"PSS", "KiB/client"}, {"RSS after", "KiB/client"}},
+				"resident, proportional, and what is still resident %v after they have left or when nine tenths are given back; and of the queues of the kernel's sockets, both ends'. "+
+				"The files are spooled before.", n, receiveBuffer, s.leaving),
+			quantities: []quantity{{"RSS", "KiB/client"}, {"PSS", "KiB/client"}, {"RSS after", "KiB/client"}, {"sockets", "KiB/client"}},
 			sides:      sides,
 			targets: []target{
 				{side: sides[0].name, most: 8},
