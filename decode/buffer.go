@@ -12,13 +12,14 @@ import (
 type buffer []byte
 
 // resized returns a buffer of n bytes: b, if that fits without much waste, else another one
-// in its place. It holds anything.
-func (b buffer) resized(n int) buffer {
+// in its place. It holds anything. flags may be unix.MAP_POPULATE, for a buffer of which every page will be used:
+// getting them one by one takes longer than decoding does.
+func (b buffer) resized(n, flags int) buffer {
 	if cap(b) >= n && cap(b) <= 2*n+1<<16 {
 		return b[:n]
 	}
 	b.free()
-	m, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	m, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|flags)
 	if err != nil {
 		panic(fmt.Sprintf("out of memory: mapping %d bytes for a chunk: %v", n, err)) // as the heap would
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"spillway/decode/hashtree"
 	"spillway/decode/zfec"
@@ -192,7 +193,7 @@ func (c *chunk) begin(f *File, i, n int64) {
 	c.tailLen = int(f.ueb.BlockLen(c.first + int64(c.segments) - 1))
 	c.slotLen = (c.segments-1)*c.blockLen + c.tailLen
 	c.apart = f.decodesApart(int64(c.segments))
-	c.out = c.out.resized(c.slotLen * f.cap.k)
+	c.out = c.out.resized(c.slotLen*f.cap.k, unix.MAP_POPULATE)
 	c.pieces = slices.Grow(c.pieces[:0], c.segments*f.cap.k)[:c.segments*f.cap.k]
 	c.slots = c.slots[:0]
 	for slot := range f.cap.k {

@@ -79,12 +79,16 @@ func plan(f *fillState, readers []*Reader) (c, n int64) {
 }
 
 // planRun returns how many chunks from c on to decode at once. A reader that waits somewhere
-// new gets its chunk alone, as that is there sooner; and what is wanted comes
+// new gets its chunk alone, as that is there sooner, and what lies in front of it is
+// decoded alone meanwhile, as that takes less from the machine; and what is wanted comes
 // before what is not.
 func planRun(f *fillState, readers []*Reader, c int64) int64 {
 	n := int64(1)
-	follows := c > 0 && (f.have.has(c-1) || f.busy.has(c-1))
-	if f.run == 1 || (!follows && slices.ContainsFunc(readers, func(r *Reader) bool { return r.waiting != 0 && f.chunkAt(r.pos) == c })) {
+	somewhereNew := func(r *Reader) bool {
+		at := f.chunkAt(r.pos)
+		return r.waiting != 0 && at <= c && c <= at+readAhead && (at == 0 || !f.have.has(at-1))
+	}
+	if f.run == 1 || slices.ContainsFunc(readers, somewhereNew) {
 		return n
 	}
 	wanted := f.wanted(readers, c)
