@@ -42,14 +42,59 @@ func BenchmarkStageErasure(b *testing.B) {
 	}
 }
 
+// BenchmarkStageHash hashes one segment alone and a run's side by side.
 func BenchmarkStageHash(b *testing.B) {
-	for _, size := range []int{segment128K, segment1M} {
-		b.Run(fmt.Sprintf("segment=%d", size), func(b *testing.B) {
-			hasher, data := hashtree.NewHasher(hashtree.SegmentTag), plaintext(size)
-			b.SetBytes(int64(size))
+	for _, test := range []struct{ size, segments int }{{segment128K, 1}, {segment128K, 8}, {segment128K, 16}, {segment1M, 1}, {segment1M, 2}} {
+		b.Run(fmt.Sprintf("segment=%d/segments=%d", test.size, test.segments), func(b *testing.B) {
+			hasher := hashtree.NewHasher(hashtree.SegmentTag)
+			segments, hashes := make([][]byte, test.segments), make([]hashtree.Hash, test.segments)
+			for i := range segments {
+				segments[i] = plaintext(test.size)
+			}
+			b.SetBytes(int64(test.size * test.segments))
 			b.ReportAllocs()
 			for b.Loop() {
-				hasher.Of(data)
+				hasher.OfEach(hashes, segments)
+			}
+		})
+	}
+}
+
+// BenchmarkStageRead reads a run's blocks of one share from a file in the page cache: parity blocks into one
+// buffer, primary ones each to its place.
+func BenchmarkStageRead(b *testing.B) {
+	const block, blocks = segment128K / 3, 16
+	server := dir.New(b.TempDir())
+	u, err := server.Create(b.Context(), grid.StorageIndex{}, 0, 64*block*blocks)
+	if err != nil {
+		b.Fatal(err)
+	}
+	share := plaintext(64 * block * blocks)
+	if _, err := u.WriteAt(share, 0); err != nil {
+		b.Fatal(err)
+	}
+	if err := u.Commit(); err != nil {
+		b.Fatal(err)
+	}
+	sh, err := server.Open(b.Context(), grid.StorageIndex{}, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer sh.Close()
+	for _, buffers := range []int{1, blocks} {
+		b.Run(fmt.Sprintf("buffers=%d", buffers), func(b *testing.B) {
+			bufs := make([][]byte, buffers)
+			for i := range bufs {
+				bufs[i] = make([]byte, block*blocks/buffers)
+			}
+			b.SetBytes(block * blocks)
+			b.ReportAllocs()
+			i := int64(0)
+			for b.Loop() {
+				if _, err := sh.ReadAt(b.Context(), i%64*block*blocks, bufs...); err != nil {
+					b.Fatal(err)
+				}
+				i++
 			}
 		})
 	}
