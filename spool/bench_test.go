@@ -27,9 +27,6 @@ func BenchmarkHit(b *testing.B) {
 		if n, err := r.Wait(b.Context(), 0); n != f.size || err != nil {
 			b.Fatal(n, err)
 		}
-		if _, err := r.File(); err != nil {
-			b.Fatal(err)
-		}
 		r.Close()
 	}
 }

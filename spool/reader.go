@@ -2,10 +2,12 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Extent is the bytes [Off, End) of a file.
@@ -19,8 +21,6 @@ type Reader struct {
 
 	// wake holds a token when a wait is over: the chunk is there, err is set, or cut is.
 	wake chan struct{}
-
-	file *os.File // of the reader's goroutine
 
 	// Guarded by s.mu.
 	demand
@@ -174,27 +174,54 @@ func (r *Reader) cutLocked(reason error) func() {
 	return f
 }
 
-// File returns the file with an offset of the reader's own. It is an *os.File, of
-// a file description of its own, so that sendfile works; in a private window it is not, so
-// that whoever sends it copies. For the kernel does not copy what it sends from a file: until the
+// ReadAt reads from the file, as io.ReaderAt says. Only bytes that Wait reported may be
+// read, in a private window not after the next call of Wait or Want.
+func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
+	if off >= r.e.size {
+		return 0, io.EOF
+	}
+	short := int64(len(p)) > r.e.size-off
+	if short {
+		p = p[:r.e.size-off]
+	}
+	n, err := r.e.file.ReadAt(p, off)
+	if err == nil && short {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Sendfile lets the kernel send up to n bytes from off, which Wait has reported, to
+// socket, which must not block, and returns how many it took. It may be fewer,
+// without an error; the error is sendfile's, unix.EAGAIN when the socket took none.
+//
+// From a private window nothing is sent, and the error is errors.ErrUnsupported: whoever sends
+// it copies, with ReadAt. For the kernel does not copy what it sends from a file: until the
 // client has the bytes they are the file's own pages, in the send queue, and, where the client
 // is on this machine, such as a reverse proxy, in its receive queue as well. A
 // hole zeroes what it covers of a page, or of a larger folio: bytes on their way would change.
-// Only bytes that Wait reported may be read, in a private window not after
-// the next call of Wait or Want. Valid until Close.
-func (r *Reader) File() (io.ReadSeeker, error) {
-	if r.file == nil {
-		f, err := reopen(r.e.file)
-		if err != nil {
-			return nil, err
-		}
-		r.file = f
-	}
+func (r *Reader) Sendfile(socket int, off, n int64) (int64, error) {
 	if r.e.win != nil {
-		return io.NewSectionReader(r.file, 0, r.e.size), nil
+		return 0, errors.ErrUnsupported
 	}
-	return r.file, nil
+	// The offset is given: the descriptor's own belongs to nobody, so all readers share it.
+	for {
+		sent, err := unix.Sendfile(socket, int(r.e.file.Fd()), &off, int(min(n, sendfileSize)))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, err
+		case sent == 0 && n > 0:
+			return 0, io.ErrUnexpectedEOF // the file is shorter than it was made
+		default:
+			return int64(sent), nil
+		}
+	}
 }
+
+// sendfileSize is how many bytes one system call sends at most. As each returns when the
+// socket is full, it only bounds how long one call keeps a fast client's thread.
+const sendfileSize = 4 << 20
 
 // OnCut registers f, to be called once, from another goroutine, when the reader
 // must stop before it has all it wants; from then on Wait fails. If that
@@ -212,7 +239,7 @@ func (r *Reader) OnCut(f func()) {
 	}
 }
 
-// Close gives the file description back and unpins the entry, whose retention
+// Close unpins the entry, whose retention
 // begins when no other reader is left. Closing twice is an error that matches fs.ErrClosed.
 func (r *Reader) Close() error {
 	s, e := r.s, r.e
@@ -224,11 +251,6 @@ func (r *Reader) Close() error {
 	r.closed = true
 	r.onCut = nil
 	s.mu.Unlock()
-	// The file description goes first: only then does the entry's last user
-	// free the blocks by closing the file.
-	if r.file != nil {
-		r.file.Close()
-	}
 	s.leave(e, r)
 	return nil
 }

@@ -2,11 +2,15 @@ package spool_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"spillway/spool"
 )
@@ -72,26 +76,63 @@ func send(ctx context.Context, s *spool.Spool, f *file, listener net.Listener) e
 		return fmt.Errorf("no window")
 	}
 	r.Want(spool.Extent{Off: 0, End: f.size})
-	g, err := r.File()
-	if err != nil {
-		return err
-	}
-	if _, ok := g.(*os.File); ok {
-		return fmt.Errorf("the kernel may send a window's file")
-	}
 	for off := int64(0); off < f.size; {
 		n, err := r.Wait(ctx, off)
 		if err != nil {
 			return err
 		}
-		if _, err := g.Seek(off, io.SeekStart); err != nil {
-			return err
+		if _, err := r.Sendfile(-1, off, n); !errors.Is(err, errors.ErrUnsupported) {
+			return fmt.Errorf("the kernel may send a window's file: %v", err)
 		}
-		moved, err := io.Copy(conn, &io.LimitedReader{R: g, N: n})
+		moved, err := io.Copy(conn, io.NewSectionReader(r, off, n))
 		if err != nil || moved != n {
 			return fmt.Errorf("%d of %d bytes, %w", moved, n, err)
 		}
 		off += n
 	}
 	return s.Check()
+}
+
+// Readers of one file send it at offsets of their own, though they share a descriptor.
+func TestSendfile(t *testing.T) {
+	s := openSpool(t, spool.Config{})
+	defer closeSpool(t, s)
+	f := &file{key: "f", size: 300_001, chunk: 4097, seed: 5}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	peer := os.NewFile(uintptr(fds[1]), "peer")
+	defer peer.Close()
+	want := []spool.Extent{{Off: 0, End: 100}, {Off: 123_456, End: 200_000}, {Off: 50, End: 60}, {Off: 300_000, End: 300_001}}
+	for _, x := range want {
+		r := acquire(t, s, f, x)
+		defer r.Close()
+		for off := x.Off; off < x.End; {
+			n, err := r.Wait(t.Context(), off)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent, err := r.Sendfile(fds[0], off, min(n, x.End-off))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, sent)
+			if _, err := io.ReadFull(peer, got); err != nil || string(got) != string(f.bytes(off, off+sent)) {
+				t.Fatalf("other bytes within [%d, %d), %v", off, off+sent, err)
+			}
+			off += sent
+		}
+	}
+	// A socket that is full is EAGAIN, and one without a peer no panic.
+	r := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
+	defer r.Close()
+	read(t, r, f, spool.Extent{Off: 0, End: f.size})
+	for err = nil; err == nil; {
+		_, err = r.Sendfile(fds[0], 0, f.size)
+	}
+	if err != syscall.EAGAIN {
+		t.Errorf("a full socket: %v", err)
+	}
 }

@@ -179,10 +179,6 @@ func read(t testing.TB, r *spool.Reader, f *file, x spool.Extent) {
 // tryRead is read that returns what Wait says. each, if set, is called after each run; its error
 // ends the reading.
 func tryRead(ctx context.Context, r *spool.Reader, f *file, x spool.Extent, each func(spool.Extent) error) error {
-	g, err := r.File()
-	if err != nil {
-		return err
-	}
 	for off := x.Off; off < x.End; {
 		n, err := r.Wait(ctx, off)
 		if err != nil {
@@ -192,7 +188,7 @@ func tryRead(ctx context.Context, r *spool.Reader, f *file, x spool.Extent, each
 			return fmt.Errorf("Wait(%d) returned %d", off, n)
 		}
 		run := spool.Extent{Off: off, End: min(off+n, x.End)}
-		if err := compare(g, f, run); err != nil {
+		if err := compare(r, f, run); err != nil {
 			return err
 		}
 		off = run.End
@@ -206,12 +202,9 @@ func tryRead(ctx context.Context, r *spool.Reader, f *file, x spool.Extent, each
 }
 
 // compare compares the bytes of x in g with those of f.
-func compare(g io.ReadSeeker, f *file, x spool.Extent) error {
+func compare(g io.ReaderAt, f *file, x spool.Extent) error {
 	got := make([]byte, x.End-x.Off)
-	if _, err := g.Seek(x.Off, io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(g, got); err != nil {
+	if _, err := g.ReadAt(got, x.Off); err != nil {
 		return fmt.Errorf("reading [%d, %d): %w", x.Off, x.End, err)
 	}
 	want := f.bytes(x.Off, x.End)
