@@ -48,16 +48,18 @@ type purgeResult struct {
 }
 
 func (s *Server) newAdmin() *echo.Echo {
-	e := newEcho()
-	e.Use(s.observe("admin", writeJSON))
+	e := newEcho(s.router("admin", writeJSON))
+	add := func(method, path string, h handler) {
+		e.Add(method, path, s.observe("admin", path, writeJSON, h))
+	}
 	metrics := echo.WrapHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{DisableCompression: true}))
-	e.GET("/healthz", s.healthz)
-	e.HEAD("/healthz", s.healthz)
-	e.GET("/metrics", metrics)
-	e.GET("/admin/spool", s.listSpool, s.authorize)
-	e.GET("/admin/spool/:id", s.showEntry, s.authorize)
-	e.DELETE("/admin/spool", s.purgeSpool, s.authorize)
-	e.DELETE("/admin/spool/:id", s.purgeEntry, s.authorize)
+	add(http.MethodGet, "/healthz", s.healthz)
+	add(http.MethodHead, "/healthz", s.healthz)
+	add(http.MethodGet, "/metrics", func(c echo.Context, _ *entry) error { return metrics(c) })
+	add(http.MethodGet, "/admin/spool", s.authorize(s.listSpool))
+	add(http.MethodGet, "/admin/spool/:id", s.authorize(s.showEntry))
+	add(http.MethodDelete, "/admin/spool", s.authorize(s.purgeSpool))
+	add(http.MethodDelete, "/admin/spool/:id", s.authorize(s.purgeEntry))
 	return e
 }
 
@@ -66,15 +68,15 @@ func (s *Server) newAdmin() *echo.Echo {
 // site (a page elsewhere can make a browser send requests here, and can make its
 // own name resolve to 127.0.0.1, but it cannot make up Host, Origin and
 // Sec-Fetch-Site).
-func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) authorize(next handler) handler {
 	want := sha256.Sum256([]byte(s.token))
-	return func(c echo.Context) error {
+	return func(c echo.Context, log *entry) error {
 		r := c.Request()
 		if s.token == "" {
 			if !isLoopbackHost(r.Host) || isCrossSite(r) {
 				return &failure{status: http.StatusForbidden, line: "without an admin token, only requests from this machine to a loopback address are answered"}
 			}
-			return next(c)
+			return next(c, log)
 		}
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(strings.TrimSpace(token)))
@@ -83,7 +85,7 @@ func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Response().Header().Set("WWW-Authenticate", `Bearer realm="spillway admin"`)
 			return &failure{status: http.StatusUnauthorized, line: "this needs the admin token: Authorization: Bearer TOKEN"}
 		}
-		return next(c)
+		return next(c, log)
 	}
 }
 
@@ -123,21 +125,21 @@ func writeJSON(c echo.Context, f *failure) {
 	_ = c.JSON(f.status, answer) // a client that is gone by now needs no answer
 }
 
-func (s *Server) listSpool(c echo.Context) error {
+func (s *Server) listSpool(c echo.Context, _ *entry) error {
 	return answerJSON(c, stateOf(s.spool.Snapshot()))
 }
 
-func (s *Server) showEntry(c echo.Context) error {
+func (s *Server) showEntry(c echo.Context, log *entry) error {
 	for _, e := range stateOf(s.spool.Snapshot()).Entries {
 		if e.ID == c.Param("id") {
-			entryOf(c).id = e.ID
+			log.id = e.ID
 			return answerJSON(c, e)
 		}
 	}
 	return errNoSuchEntry
 }
 
-func (s *Server) purgeSpool(c echo.Context) error {
+func (s *Server) purgeSpool(c echo.Context, _ *entry) error {
 	idle, err := idleOnly(c)
 	if err != nil {
 		return err
@@ -145,7 +147,7 @@ func (s *Server) purgeSpool(c echo.Context) error {
 	return answerJSON(c, purgeResult(s.spool.PurgeAll(idle)))
 }
 
-func (s *Server) purgeEntry(c echo.Context) error {
+func (s *Server) purgeEntry(c echo.Context, log *entry) error {
 	idle, err := idleOnly(c)
 	if err != nil {
 		return err
@@ -157,7 +159,7 @@ func (s *Server) purgeEntry(c echo.Context) error {
 	case err != nil:
 		return err
 	}
-	entryOf(c).id = c.Param("id")
+	log.id = c.Param("id")
 	return answerJSON(c, purgeResult(purged))
 }
 

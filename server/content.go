@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 
 	"spillway/decode"
@@ -16,18 +17,18 @@ type content interface {
 	Want(extents ...spool.Extent)
 	Wait(ctx context.Context, off int64) (int64, error)
 	OnCut(f func())
-	// File returns what the bytes that Wait last reported can be read from. If that
-	// is an *os.File, the kernel may send it without copying.
-	File() (io.ReadSeeker, error)
+	io.ReaderAt
+	// Sendfile is errors.ErrUnsupported where the bytes must be copied, with ReadAt.
+	Sendfile(socket int, off, n int64) (int64, error)
 	Close() error
 }
 
 // acquire returns the content of cap. It does not wait for the grid.
-func (s *Server) acquire(cap decode.Cap) (content, error) {
+func (s *Server) acquire(cap decode.Cap, id string) (content, error) {
 	if data, ok := cap.Literal(); ok {
 		return literal{bytes.NewReader(data)}, nil
 	}
-	r, err := s.spool.Acquire(cap.ID(), cap.Size(), func(ctx context.Context) (spool.Source, error) {
+	r, err := s.spool.Acquire(id, cap.Size(), func(ctx context.Context) (spool.Source, error) {
 		return s.openSource(ctx, cap)
 	})
 	if err != nil {
@@ -37,16 +38,16 @@ func (s *Server) acquire(cap decode.Cap) (content, error) {
 }
 
 // literal is a file that its cap holds: it is there at once, and never spooled.
-type literal struct{ data *bytes.Reader }
+type literal struct{ *bytes.Reader }
 
-func (literal) Want(...spool.Extent)           {}
-func (literal) OnCut(func())                   {}
-func (literal) Close() error                   { return nil }
-func (l literal) File() (io.ReadSeeker, error) { return l.data, nil }
+func (literal) Want(...spool.Extent)                      {}
+func (literal) OnCut(func())                              {}
+func (literal) Close() error                              { return nil }
+func (literal) Sendfile(int, int64, int64) (int64, error) { return 0, errors.ErrUnsupported }
 
 func (l literal) Wait(_ context.Context, off int64) (int64, error) {
-	if off < 0 || off >= l.data.Size() {
+	if off < 0 || off >= l.Size() {
 		return 0, io.EOF
 	}
-	return l.data.Size() - off, nil
+	return l.Size() - off, nil
 }

@@ -18,8 +18,8 @@ import (
 const firstByteWait = 2 * time.Second
 
 // download answers GET and HEAD for a file.
-func (s *Server) download(c echo.Context) error {
-	r, res, log := c.Request(), c.Response(), entryOf(c)
+func (s *Server) download(c echo.Context, log *entry) error {
+	r, res := c.Request(), c.Response()
 	// An unread body would hide from us that the client is gone.
 	if r.ContentLength != 0 {
 		res.Header().Set("Connection", "close")
@@ -51,19 +51,25 @@ func (s *Server) download(c echo.Context) error {
 	header := func() {
 		setFileHeader(res.Header(), rep, t.name, t.save)
 		p.setHeader(res.Header(), rep)
-		res.WriteHeader(p.status)
 	}
 	if len(p.parts) == 0 { // 304, or an empty file
 		header()
+		res.WriteHeader(p.status)
 		return nil
 	}
 
-	content, err := s.acquire(cap)
+	content, err := s.acquire(cap, log.id)
 	if err != nil {
 		return err
 	}
-	defer content.Close()
-	if r.Method == http.MethodHead {
+	handedOver := false
+	defer func() {
+		if !handedOver {
+			content.Close()
+		}
+	}()
+	head := r.Method == http.MethodHead
+	if head {
 		content.Want(spool.Extent{Off: p.parts[0].Off, End: p.parts[0].Off + 1})
 	} else {
 		content.Want(p.parts...)
@@ -76,16 +82,17 @@ func (s *Server) download(c echo.Context) error {
 	}
 	log.firstByte = time.Since(log.start)
 	header()
-	if r.Method == http.MethodHead {
+	if head {
+		res.WriteHeader(p.status)
 		return nil
 	}
-	tr := &transfer{w: res.Writer, content: content, deadline: log.deadline}
-	content.OnCut(log.deadline.cutNow)
-	err = tr.send(r.Context(), p, rep)
-	res.Size = tr.sent
-	if err != nil && r.Context().Err() != nil {
-		return clientGone(err)
+	b := newBody(content, p, rep, s.metrics.copied)
+	if conn := connOf(r.Context()); conn != nil {
+		err = s.sendOn(conn, c, log, b)
+	} else {
+		err = s.copyOut(c, &b)
 	}
+	handedOver = errors.Is(err, errHandedOver)
 	return err
 }
 
@@ -96,6 +103,9 @@ func clientGone(err error) error {
 // awaitFirst waits until the byte at off is there, but not longer than
 // s.firstByteWait: then the answer begins without it.
 func (s *Server) awaitFirst(ctx context.Context, content content, off int64) error {
+	if _, err := content.Wait(noWait, off); !errors.Is(err, context.Canceled) {
+		return err
+	}
 	first, cancel := context.WithTimeout(ctx, s.firstByteWait)
 	defer cancel()
 	_, err := content.Wait(first, off)
@@ -103,24 +113,4 @@ func (s *Server) awaitFirst(ctx context.Context, content content, off int64) err
 		return nil
 	}
 	return err
-}
-
-// send sends the body that p says.
-func (t *transfer) send(ctx context.Context, p plan, rep representation) error {
-	for i, part := range p.parts {
-		if p.multipart() {
-			if err := t.sendText(p.partHeader(i, rep)); err != nil {
-				return err
-			}
-		}
-		if err := t.sendExtent(ctx, part); err != nil {
-			return err
-		}
-	}
-	if p.multipart() {
-		if err := t.sendText(p.trailer(rep)); err != nil {
-			return err
-		}
-	}
-	return t.flush()
 }

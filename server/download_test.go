@@ -9,7 +9,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -189,80 +188,6 @@ func TestMultipart(t *testing.T) {
 	if rec := g.log.await(0); rec["bytes"] != float64(len(body)) || rec["range"] != true || rec["outcome"] != "complete" || rec["route"] != "/named/*" {
 		t.Errorf("logged %v", rec)
 	}
-}
-
-// TestSendfile: the kernel is handed the spool file itself, for single and
-// multipart answers, and every byte of the file goes that way.
-func TestSendfile(t *testing.T) {
-	data := pattern(3 << 20)
-	s, sp, cap := bareServer(t, data, nil)
-	defer sp.Close()
-	for _, ranges := range []string{"", "bytes=5-2000004", "bytes=0-999,5000-5999"} {
-		req := httptest.NewRequest("GET", "/uri/"+cap, nil)
-		req.Header.Set("Range", ranges)
-		w := &fileRecorder{ResponseRecorder: httptest.NewRecorder()}
-		s.Public().ServeHTTP(w, req)
-		want := map[string]int64{"": 3 << 20, "bytes=5-2000004": 2000000, "bytes=0-999,5000-5999": 2000}[ranges]
-		if w.fromFile != want || w.other != 0 {
-			t.Errorf("%q: %d bytes from a file, %d from elsewhere", ranges, w.fromFile, w.other)
-		}
-	}
-}
-
-// fileRecorder counts the bytes that net/http could hand to sendfile.
-type fileRecorder struct {
-	*httptest.ResponseRecorder
-	fromFile, other int64
-}
-
-func (w *fileRecorder) ReadFrom(r io.Reader) (int64, error) {
-	limited, ok := r.(*io.LimitedReader)
-	if ok {
-		_, ok = limited.R.(*os.File)
-	}
-	n, err := io.Copy(w.ResponseRecorder, r)
-	if ok {
-		w.fromFile += n
-	} else {
-		w.other += n
-	}
-	return n, err
-}
-
-// TestSlowClient: a write deadline that passes while bytes still move is no
-// stall; one in which none moved is.
-func TestSlowClient(t *testing.T) {
-	data := pattern(1000)
-	extent := spool.Extent{Off: 100, End: 900}
-	w := &slowWriter{ResponseRecorder: httptest.NewRecorder(), takes: []int64{300, 1, 200, 499}}
-	sent, err := server.SendExtent(w, bytes.NewReader(data), 1000, extent)
-	if err != nil || sent != 800 || !bytes.Equal(w.Body.Bytes(), data[100:900]) {
-		t.Errorf("slow: %d bytes, %v", sent, err)
-	}
-	w = &slowWriter{ResponseRecorder: httptest.NewRecorder(), takes: []int64{300, 0, 500}}
-	if sent, err := server.SendExtent(w, bytes.NewReader(data), 1000, extent); !errors.Is(err, server.ErrStalled) || sent != 300 {
-		t.Errorf("stalled: %d bytes, %v", sent, err)
-	}
-	// The file ends before what was promised of it.
-	if sent, err := server.SendExtent(httptest.NewRecorder(), bytes.NewReader(data[:500]), 1000, extent); !errors.Is(err, io.ErrUnexpectedEOF) || sent != 400 {
-		t.Errorf("short: %d bytes, %v", sent, err)
-	}
-}
-
-// slowWriter takes so many bytes in each deadline.
-type slowWriter struct {
-	*httptest.ResponseRecorder
-	takes []int64
-}
-
-func (w *slowWriter) ReadFrom(r io.Reader) (int64, error) {
-	limit := w.takes[0]
-	w.takes = w.takes[1:]
-	n, err := io.Copy(w.ResponseRecorder, io.LimitReader(r, limit))
-	if rest, _ := io.CopyN(io.Discard, r, 1); rest > 0 && err == nil {
-		err = os.ErrDeadlineExceeded // and the reader is ahead of what was taken
-	}
-	return n, err
 }
 
 // TestStalledClient: a client that takes nothing is given up.

@@ -102,14 +102,19 @@ func newSpool(t *testing.T, cfg spool.Config, log io.Writer) *spool.Spool {
 
 // start listens, and undoes everything when the test ends.
 func (g *gateway) start() {
-	listen := func(h http.Handler) *httptest.Server {
+	listen := func(h http.Handler, wrap func(net.Listener) net.Listener) *httptest.Server {
 		s := httptest.NewUnstartedServer(nil)
 		s.Config = g.HTTPServer(h)
+		s.Listener = wrap(s.Listener)
 		s.Start()
 		return s
 	}
-	g.public, g.admin = listen(g.Public()), listen(g.Admin())
+	g.public = listen(g.Public(), g.Listener)
+	g.admin = listen(g.Admin(), func(l net.Listener) net.Listener { return l })
 	g.t.Cleanup(func() {
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		g.Shutdown(now)
 		g.public.CloseClientConnections()
 		g.public.Close()
 		g.admin.Close()

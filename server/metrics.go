@@ -2,6 +2,7 @@ package server
 
 import (
 	"strconv"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -15,12 +16,13 @@ type metrics struct {
 	registry  *prometheus.Registry
 	inFlight  prometheus.Gauge
 	requests  *prometheus.CounterVec
-	outcomes  *prometheus.CounterVec
+	outcomes  map[outcome]prometheus.Counter
 	sent      prometheus.Counter
+	copied    prometheus.Counter
 	firstByte prometheus.Histogram
 }
 
-func newMetrics(cfg Config) *metrics {
+func newMetrics(cfg Config, o *outside) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -29,12 +31,12 @@ func newMetrics(cfg Config) *metrics {
 			Name: "spillway_http_requests_total",
 			Help: "Requests that ended, by listener, route pattern and status; 499 is a client that left before its answer."},
 			[]string{"listener", "route", "status"}),
-		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "spillway_http_outcomes_total",
-			Help: "How requests for files and others on the public listener ended."},
-			[]string{"outcome"}),
+		outcomes: make(map[outcome]prometheus.Counter),
 		sent: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "spillway_http_sent_bytes_total", Help: "Bytes of bodies sent on the public listener."}),
+		copied: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "spillway_http_copied_bytes_total",
+			Help: "Bytes of files that were copied through the process instead of being sent by the kernel: private windows, files held by their caps, and connections that are not plain TCP."}),
 		firstByte: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "spillway_http_first_byte_seconds",
 			Help: "Time from a request to its first wanted byte being verified; 2 s and more: answered before it was.",
@@ -45,7 +47,18 @@ func newMetrics(cfg Config) *metrics {
 		Name: "spillway_build_info", Help: "Always 1; its label tells the version.",
 		ConstLabels: prometheus.Labels{"version": cfg.Version}})
 	build.Set(1)
-	m.registry.MustRegister(m.inFlight, m.requests, m.outcomes, m.sent, m.firstByte, build,
+	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "spillway_http_outcomes_total",
+		Help: "How requests for files and others on the public listener ended."},
+		[]string{"outcome"})
+	for _, how := range []outcome{complete, refused, cut, clientLeft, stalled, panicked} {
+		m.outcomes[how] = outcomes.WithLabelValues(string(how))
+	}
+	handedOver := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "spillway_http_requests_handed_over",
+		Help: "Requests whose bodies wait for their clients, or for bytes of the file, outside of the HTTP server."},
+		func() float64 { return float64(o.handedOver()) })
+	m.registry.MustRegister(m.inFlight, m.requests, outcomes, m.sent, m.copied, handedOver, m.firstByte, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if cfg.Spool != nil {
 		m.registry.MustRegister(spoolCollector{cfg.Spool})
@@ -56,15 +69,26 @@ func newMetrics(cfg Config) *metrics {
 	return m
 }
 
-// observe counts a request that has ended. The labels come from closed sets,
+// A route is where requests are counted by status. Its labels come from closed sets,
 // so that clients cannot grow the registry.
-func (m *metrics) observe(listener, route string, log *entry, sent int64) {
-	m.requests.WithLabelValues(listener, route, strconv.Itoa(log.status)).Inc()
-	if listener != "public" {
+type route struct {
+	listener, pattern string
+	byStatus          sync.Map // of prometheus.Counter, by int: looking one up by its labels costs more
+}
+
+// observe counts a request that has ended.
+func (m *metrics) observe(log *entry) {
+	counter, ok := log.route.byStatus.Load(log.status)
+	if !ok {
+		counter = m.requests.WithLabelValues(log.route.listener, log.route.pattern, strconv.Itoa(log.status))
+		log.route.byStatus.Store(log.status, counter)
+	}
+	counter.(prometheus.Counter).Inc()
+	if log.route.listener != "public" {
 		return
 	}
-	m.outcomes.WithLabelValues(string(log.outcome)).Inc()
-	m.sent.Add(float64(sent))
+	m.outcomes[log.outcome].Inc()
+	m.sent.Add(float64(log.bytes))
 	if log.firstByte > 0 {
 		m.firstByte.Observe(log.firstByte.Seconds())
 	}

@@ -24,79 +24,98 @@ const (
 )
 
 // entry is the line of the access log that a request in progress is going to
-// leave. The request's handler owns it.
+// leave. The request's handler owns it, or the sender that it was handed over to.
 type entry struct {
+	route     *route
+	method    string
 	start     time.Time
 	id        string        // of the file; "" if the request names none
 	ranged    bool          // answered 206
 	firstByte time.Duration // until the first wanted byte was there, or its wait was over; 0 if none was awaited
-	deadline  *writeDeadline
 	status    int
+	bytes     int64 // of the body
 	outcome   outcome
 	err       error
 }
 
-const entryKey = "spillway.entry"
+// A handler answers a request and tells the log about it. An error is answered or cuts the
+// connection; errHandedOver means that a sender has both.
+type handler func(echo.Context, *entry) error
 
-// entryOf returns the log entry of a request that observe has begun.
-func entryOf(c echo.Context) *entry { return c.Get(entryKey).(*entry) }
-
-// observe is the outermost middleware: it bounds the time of writes, sets the
-// fields of every answer, turns errors into answers with write, or, after the
-// header, into a cut connection, and counts and logs the request when it ends.
-func (s *Server) observe(listener string, write func(echo.Context, *failure)) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			log := &entry{
-				start:    time.Now(),
-				outcome:  panicked,
-				deadline: &writeDeadline{rc: http.NewResponseController(c.Response().Writer), limit: s.stallLimit},
-			}
-			log.deadline.extend()
-			c.Set(entryKey, log)
-			setCommonHeader(c.Response().Header())
-			s.metrics.inFlight.Inc()
-			defer func() {
-				log.deadline.finish()
-				s.metrics.inFlight.Dec()
-				s.record(listener, c, log)
-			}()
-			err := next(c)
-			s.conclude(c, log, err, write)
-			if log.outcome != complete && log.outcome != refused {
-				// The one way to end an answer so that no client takes it for whole.
-				panic(http.ErrAbortHandler)
-			}
-			return nil
-		}
+// observe makes h the handler of a route: see serve.
+func (s *Server) observe(listener, pattern string, write func(echo.Context, *failure), h handler) echo.HandlerFunc {
+	rt := &route{listener: listener, pattern: pattern}
+	return func(c echo.Context) error {
+		s.serve(c, rt, write, h)
+		return nil
 	}
 }
 
-// conclude answers an error if that can still be done, and fills in the entry.
-func (s *Server) conclude(c echo.Context, log *entry, err error, write func(echo.Context, *failure)) {
+// router returns what answers requests for which the router finds no handler.
+func (s *Server) router(listener string, write func(echo.Context, *failure)) echo.HTTPErrorHandler {
+	return func(err error, c echo.Context) {
+		rt := &route{listener: listener, pattern: c.Path()} // the pattern: the path itself holds the cap
+		if rt.pattern == "" {
+			rt.pattern = "unmatched"
+		}
+		s.serve(c, rt, write, func(echo.Context, *entry) error { return err })
+	}
+}
+
+// serve runs h, sets the fields of every answer, turns errors into answers with write, or, after the
+// header, into a cut connection, and counts and logs the request when it ends.
+func (s *Server) serve(c echo.Context, rt *route, write func(echo.Context, *failure), h handler) {
 	res := c.Response()
+	log := &entry{route: rt, method: methodName(c.Request().Method), start: time.Now(), outcome: panicked}
+	setCommonHeader(res.Header())
+	if connOf(c.Request().Context()) == nil { // which bounds its writes itself
+		_ = http.NewResponseController(res.Writer).SetWriteDeadline(log.start.Add(s.stallLimit))
+	}
+	s.metrics.inFlight.Inc()
+	handedOver := false
+	defer func() {
+		if !handedOver {
+			log.bytes = res.Size
+			s.end(log)
+		}
+	}()
+	err := h(c, log)
+	if errors.Is(err, errHandedOver) {
+		handedOver = true
+		return
+	}
+	log.status = res.Status
+	if err != nil && !res.Committed {
+		f := failureOfRequest(err)
+		log.status = f.status
+		if f.status != statusClientGone {
+			write(c, f)
+			log.outcome, log.err = refused, f.cause
+			return
+		}
+	}
+	s.conclude(log, err)
+	if log.outcome != complete {
+		// The one way to end an answer so that no client takes it for whole.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// conclude fills in how an answer ended whose header is out, or is not wanted any more.
+func (s *Server) conclude(log *entry, err error) {
 	log.err = err
-	if err == nil {
-		log.status, log.outcome = res.Status, complete
-		return
-	}
-	f := failureOfRequest(err)
-	if !res.Committed && f.status != statusClientGone {
-		write(c, f)
-		log.status, log.outcome, log.err = f.status, refused, f.cause
-		return
-	}
-	log.status = f.status
-	if res.Committed {
-		log.status = res.Status
-	}
 	var sending *writeError
+	var bug *panicError
 	switch {
+	case err == nil:
+		log.outcome = complete
+	case errors.As(err, &bug):
+		log.outcome = panicked
 	case s.cutting.Load() || errors.Is(err, net.ErrClosed):
 		log.outcome = cut
 	case errors.Is(err, errStalled):
 		log.outcome = stalled
-	case f.status == statusClientGone || errors.As(err, &sending):
+	case errors.As(err, &sending) || failureOf(err).status == statusClientGone:
 		log.outcome = clientLeft
 	default:
 		log.outcome = cut
@@ -121,36 +140,35 @@ func failureOfRequest(err error) *failure {
 // writeText answers a failure with its line.
 func writeText(c echo.Context, f *failure) { f.write(c.Response(), c.Request()) }
 
-// record logs and counts a request that has ended.
-func (s *Server) record(listener string, c echo.Context, log *entry) {
-	res, elapsed := c.Response(), time.Since(log.start)
-	route := c.Path() // the pattern: the path itself holds the cap
-	if route == "" {
-		route = "unmatched"
-	}
-	s.metrics.observe(listener, route, log, res.Size)
-
+// end logs and counts a request that has ended.
+func (s *Server) end(log *entry) {
+	s.metrics.inFlight.Dec()
+	s.metrics.observe(log)
 	level := slog.LevelInfo
 	if log.outcome == panicked || log.outcome == cut || log.status >= http.StatusInternalServerError {
 		level = slog.LevelWarn
 	}
-	attrs := []slog.Attr{
-		slog.String("listener", listener),
-		slog.String("method", methodName(c.Request().Method)),
-		slog.String("route", route),
+	ctx := context.Background()
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := append(make([]slog.Attr, 0, 10),
+		slog.String("listener", log.route.listener),
+		slog.String("method", log.method),
+		slog.String("route", log.route.pattern),
 		slog.Int("status", log.status),
 		slog.String("outcome", string(log.outcome)),
-		slog.Int64("bytes", res.Size),
-		slog.Duration("took", elapsed),
+		slog.Int64("bytes", log.bytes),
+		slog.Duration("took", time.Since(log.start)),
 		slog.Bool("range", log.ranged),
-	}
+	)
 	if log.id != "" {
 		attrs = append(attrs, slog.String("id", log.id))
 	}
 	if log.err != nil {
 		attrs = append(attrs, slog.String("error", log.err.Error()))
 	}
-	s.log.LogAttrs(context.Background(), level, "request", attrs...)
+	s.log.LogAttrs(ctx, level, "request", attrs...)
 }
 
 // methodName keeps what a client made up out of the log.

@@ -5,9 +5,10 @@
 // A request for a file goes through four steps. Its URL names a cap
 // (target.go); its header and the file's size make a plan of the answer
 // (plan.go, from conditions.go and ranges.go, all pure); the status waits for
-// the first wanted byte, or two seconds (download.go); then sendfile copies the
-// planned bytes from the spool file to the connection as they come
-// (transfer.go). An error before the header becomes a status in one function
+// the first wanted byte, or two seconds (download.go); then sendfile takes the
+// planned bytes from the spool file to the connection as they come (body.go).
+// What the client does not take at once is sent outside of net/http (conn.go,
+// sender.go). An error before the header becomes a status in one function
 // (failure.go); an error after it cuts the connection, so that a short body never
 // looks complete.
 //
@@ -20,6 +21,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -50,6 +52,7 @@ type Server struct {
 	metrics *metrics
 	public  *echo.Echo
 	admin   *echo.Echo
+	outside *outside
 
 	openSource    func(context.Context, decode.Cap) (spool.Source, error) // from the grid
 	firstByteWait time.Duration
@@ -65,7 +68,7 @@ func New(cfg Config) *Server {
 		spool:         cfg.Spool,
 		log:           cfg.Log,
 		token:         cfg.AdminToken,
-		metrics:       newMetrics(cfg),
+		outside:       newOutside(),
 		firstByteWait: firstByteWait,
 		stallLimit:    stallLimit,
 		openSource: func(ctx context.Context, cap decode.Cap) (spool.Source, error) {
@@ -79,6 +82,7 @@ func New(cfg Config) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.metrics = newMetrics(cfg, s.outside)
 	s.public, s.admin = s.newPublic(), s.newAdmin()
 	return s
 }
@@ -97,11 +101,27 @@ func (s *Server) HTTPServer(h http.Handler) *http.Server {
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second, // of a request's body, which nothing here reads
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if c, ok := c.(*conn); ok {
+				return context.WithValue(ctx, connKey{}, c)
+			}
+			return ctx
+		},
 	}
 }
+
+// idleTimeout is how long a connection may be without a request.
+const idleTimeout = 2 * time.Minute
+
+// Listener returns a listener for the http.Server of Public, in front of inner, which
+// it closes when it is closed. On its TCP connections bodies go out by sendfile, and those that
+// their clients do not take at once leave the http.Server, for a few kilobytes each, until they
+// are out; Shutdown, not that of the http.Server, waits for them. On any other
+// connection, as of TLS, bodies are copied.
+func (s *Server) Listener(inner net.Listener) net.Listener { return newListener(s, inner) }
 
 // Shutdown ends the servers in the given order: each stops listening and waits
 // for its running requests until ctx ends; after that the remaining connections
@@ -121,29 +141,35 @@ func (s *Server) Shutdown(ctx context.Context, servers ...*http.Server) error {
 		}
 		errs = append(errs, err)
 	}
+	errs = append(errs, s.outside.shutdown(ctx))
 	return errors.Join(errs...)
 }
 
 func (s *Server) newPublic() *echo.Echo {
-	e := newEcho()
-	e.Use(s.observe("public", writeText))
+	e := newEcho(s.router("public", writeText))
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		e.Add(method, "/uri", s.redirect)
-		e.Add(method, "/uri/*", s.download)
-		e.Add(method, "/file/*", s.download)
-		e.Add(method, "/named/*", s.download)
-		e.Add(method, "/healthz", s.healthz)
+		for path, h := range map[string]handler{
+			"/uri":     s.redirect,
+			"/uri/*":   s.download,
+			"/file/*":  s.download,
+			"/named/*": s.download,
+			"/healthz": s.healthz,
+		} {
+			e.Add(method, path, s.observe("public", path, writeText, h))
+		}
 	}
 	return e
 }
 
-func newEcho() *echo.Echo {
+// newEcho returns a router that answers what it finds no route for with unmatched.
+func newEcho(unmatched echo.HTTPErrorHandler) *echo.Echo {
 	e := echo.New()
+	e.HTTPErrorHandler = unmatched
 	e.Logger.SetOutput(io.Discard) // every request has its own line in our log
 	return e
 }
 
-func (s *Server) healthz(c echo.Context) error {
+func (s *Server) healthz(c echo.Context, _ *entry) error {
 	if s.draining.Load() {
 		return &failure{status: http.StatusServiceUnavailable, line: "shutting down"}
 	}

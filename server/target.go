@@ -78,7 +78,7 @@ func (t target) check() error {
 
 // redirect answers GET /uri?uri=CAP, with which a form can ask for a file. The
 // other parameters stay.
-func (s *Server) redirect(c echo.Context) error {
+func (s *Server) redirect(c echo.Context, log *entry) error {
 	query := c.Request().URL.Query()
 	text := query.Get("uri")
 	if text == "" {
@@ -88,7 +88,7 @@ func (s *Server) redirect(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	entryOf(c).id = cap.ID()
+	log.id = cap.ID()
 	query.Del("uri")
 	location := "/uri/" + url.PathEscape(text)
 	if len(query) > 0 {

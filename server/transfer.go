@@ -3,29 +3,24 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"sync"
 	"time"
 
-	"spillway/spool"
+	"github.com/labstack/echo/v4"
 )
 
-const (
-	// stallLimit is how long a client may take nothing at all before its
-	// connection is given up. A transfer as a whole has no limit.
-	stallLimit = 10 * time.Minute
-	// pieceSize is how many bytes go out under one write deadline.
-	pieceSize = 1 << 20
+// stallLimit is how long a client may take nothing at all before its
+// connection is given up. A transfer as a whole has no limit.
+const stallLimit = 10 * time.Minute
+
+var (
+	// errStalled: the client took no byte for stallLimit.
+	errStalled = errors.New("server: the client took nothing for too long")
+	// errCut: the content told the transfer to stop.
+	errCut = errors.New("server: the download was cut")
 )
-
-// errStalled: the client took no byte for stallLimit.
-var errStalled = errors.New("server: the client took nothing for too long")
-
-// errCut: the content told the transfer to stop.
-var errCut = errors.New("server: the download was cut")
 
 // A writeError is an error of the connection, not of the file.
 type writeError struct{ err error }
@@ -33,105 +28,96 @@ type writeError struct{ err error }
 func (e *writeError) Error() string { return "server: sending: " + e.err.Error() }
 func (e *writeError) Unwrap() error { return e.err }
 
-// A transfer sends the bytes of one answer's body. Beyond the handler's own
-// stack it costs nothing while its client stalls: no goroutine, no buffer.
-type transfer struct {
-	w        http.ResponseWriter // net/http's own, whose ReadFrom is sendfile
-	content  content
-	deadline *writeDeadline
-	sent     int64 // bytes of the body
+// copyOut sends an answer's body through its ResponseWriter: the way for connections that are not ours, as of TLS
+// and HTTP/2. There, what was not taken in time cannot be sent again, so each piece has the
+// whole stall limit to itself.
+func (s *Server) copyOut(c echo.Context, b *body) error {
+	res := c.Response()
+	t := &transfer{w: res.Writer, body: b, deadline: writeDeadline{rc: http.NewResponseController(res.Writer), limit: s.stallLimit}}
+	b.content.OnCut(t.deadline.cutNow)
+	defer t.deadline.finish()
+	t.deadline.extend()
+	res.WriteHeader(b.plan.status)
+	err := t.send(c.Request().Context())
+	res.Size = b.sent
+	if err != nil && c.Request().Context().Err() != nil {
+		return clientGone(err)
+	}
+	return err
 }
 
-// sendExtent sends the bytes of e as they become available.
-func (t *transfer) sendExtent(ctx context.Context, e spool.Extent) error {
-	src, err := t.content.File()
-	if err != nil {
-		return err
-	}
-	for off := e.Off; off < e.End; {
-		n, err := t.wait(ctx, off)
-		if err != nil {
-			return err
-		}
-		moved, err := t.sendPiece(src, off, min(n, e.End-off, pieceSize))
-		off += moved
-		t.sent += moved
+// A transfer copies a body to a ResponseWriter.
+type transfer struct {
+	w        http.ResponseWriter
+	body     *body
+	deadline writeDeadline
+}
+
+// send sends all of the body.
+func (t *transfer) send(ctx context.Context) error {
+	for b := t.body; !b.done(); {
 		switch {
-		case err == nil:
-		case t.deadline.isCut():
-			return errCut
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return err
-		case moved == 0:
-			return errStalled
+		case b.text != "":
+			text := b.text
+			b.text = ""
+			if err := t.write([]byte(text)); err != nil {
+				return err
+			}
+		case b.rest.Off == b.rest.End:
+			b.next()
+		default:
+			n, err := t.wait(ctx, b.rest.Off)
+			if err != nil {
+				return err
+			}
+			if err := t.copy(min(n, b.rest.End-b.rest.Off)); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
+	return t.flush()
 }
 
 // wait is content.Wait, but lets no byte wait in a buffer meanwhile: the client may
 // be waiting for the header, or for a part that is small and whole.
 func (t *transfer) wait(ctx context.Context, off int64) (int64, error) {
-	n, err := t.content.Wait(noWait, off)
+	n, err := t.body.content.Wait(noWait, off)
 	if err == nil || !errors.Is(err, context.Canceled) {
 		return n, err
 	}
 	if err := t.flush(); err != nil {
 		return 0, err
 	}
-	return t.content.Wait(ctx, off)
+	return t.body.content.Wait(ctx, off)
 }
 
-// noWait is over: with it, Wait returns only what is there already.
-var noWait = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
-
-// sendPiece sends n bytes from off. It returns fewer only with an error.
-func (t *transfer) sendPiece(src io.ReadSeeker, off, n int64) (int64, error) {
-	// After a broken-off sendfile the offset is where the kernel stopped reading,
-	// which need not be what it sent.
-	if _, err := src.Seek(off, io.SeekStart); err != nil {
-		return 0, fmt.Errorf("server: reading the spool: %w", err)
+// copy sends n bytes of the file, or the first of them.
+func (t *transfer) copy(n int64) error {
+	buf := copyBuffers.Get().(*[copySize]byte)
+	defer copyBuffers.Put(buf)
+	b, piece := t.body, buf[:min(n, copySize)]
+	if _, err := b.content.ReadAt(piece, b.rest.Off); err != nil {
+		return readError(err)
 	}
+	b.rest.Off += int64(len(piece))
+	b.copied.Add(float64(len(piece)))
+	return t.write(piece)
+}
+
+func (t *transfer) write(p []byte) error {
 	t.deadline.extend()
-	moved, err := copyTo(t.w, &io.LimitedReader{R: src, N: n})
-	switch {
-	case err != nil:
-		return moved, &writeError{err}
-	case moved < n:
-		return moved, fmt.Errorf("server: reading the spool: %w", io.ErrUnexpectedEOF)
-	}
-	return moved, nil
-}
-
-// copyTo hands the reader to the ResponseWriter whole: net/http recognizes a
-// file in it and lets the kernel send that. What is no file, as in a private
-// window, is copied.
-func copyTo(w http.ResponseWriter, r *io.LimitedReader) (int64, error) {
-	if rf, ok := w.(io.ReaderFrom); ok {
-		return rf.ReadFrom(r)
-	}
-	return io.Copy(w, r)
-}
-
-// sendText sends what stands between the parts of a multipart body.
-func (t *transfer) sendText(text string) error {
-	t.deadline.extend()
-	n, err := io.WriteString(t.w, text)
-	t.sent += int64(n)
-	return t.textError(err)
+	n, err := t.w.Write(p)
+	t.body.sent += int64(n)
+	return t.writeError(err)
 }
 
 // flush sends what the ResponseWriter still holds.
 func (t *transfer) flush() error {
 	t.deadline.extend()
-	return t.textError(http.NewResponseController(t.w).Flush())
+	return t.writeError(http.NewResponseController(t.w).Flush())
 }
 
-func (t *transfer) textError(err error) error {
+func (t *transfer) writeError(err error) error {
 	switch {
 	case err == nil || errors.Is(err, http.ErrNotSupported):
 		return nil
@@ -143,10 +129,13 @@ func (t *transfer) textError(err error) error {
 	return &writeError{err}
 }
 
+// deadliner is a connection, or a ResponseController.
+type deadliner interface{ SetWriteDeadline(time.Time) error }
+
 // writeDeadline is the write deadline of one answer's connection. Its methods
 // may be called concurrently.
 type writeDeadline struct {
-	rc    *http.ResponseController
+	rc    deadliner
 	limit time.Duration
 
 	mu        sync.Mutex
@@ -169,7 +158,7 @@ func (d *writeDeadline) cutNow() {
 	defer d.mu.Unlock()
 	if !d.over {
 		d.cut = true
-		_ = d.rc.SetWriteDeadline(time.Unix(1, 0))
+		_ = d.rc.SetWriteDeadline(past)
 	}
 }
 

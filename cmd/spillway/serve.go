@@ -144,7 +144,7 @@ func (g *gateway) serve(ctx context.Context, log *slog.Logger) error {
 		handlers.HTTPServer(handlers.Admin()),
 	}
 	failed := make(chan error, len(servers))
-	for i, l := range []net.Listener{g.public, g.admin} {
+	for i, l := range []net.Listener{handlers.Listener(g.public), g.admin} {
 		go func() { failed <- servers[i].Serve(l) }()
 	}
 	log.Info("serving", "downloads", g.public.Addr().String(), "admin", g.admin.Addr().String(),
