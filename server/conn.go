@@ -72,7 +72,7 @@ func (c *conn) Write(p []byte) (n int, err error) {
 	err = c.raw.Write(func(fd uintptr) bool {
 		for n < len(p) {
 			var m int
-			m, failed = send(int(fd), p[n:], false)
+			m, failed = send(int(fd), p[n:])
 			n += m
 			if failed == unix.EAGAIN {
 				c.SetWriteDeadline(time.Now().Add(c.limit())) // until net/http sets the next
@@ -122,7 +122,7 @@ func (c *conn) push() (p progress) {
 // pushTo sends as much of the held header and of b as the socket takes now.
 func (c *conn) pushTo(socket int, b *body) progress {
 	if len(c.head) > 0 {
-		n, err := send(socket, c.head, true)
+		n, err := send(socket, c.head)
 		c.head = append(c.head[:0], c.head[n:]...)
 		if err != nil {
 			return b.stop(err)
