@@ -36,6 +36,9 @@ type conn struct {
 	held bool
 	head []byte
 	body body // of a handler; a sender has its own
+
+	last    *file // what the last URL named; nil at first
+	lastURI string
 }
 
 type connKey struct{}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"spillway/decode"
 	"spillway/spool"
 )
 
@@ -25,20 +24,12 @@ func (s *Server) download(c echo.Context, log *entry) error {
 		res.Header().Set("Connection", "close")
 		return &failure{status: http.StatusBadRequest, line: "a request for a file carries no body"}
 	}
-	t, err := parseTarget(r)
+	f, id, err := fileOf(r)
+	log.id = id
 	if err != nil {
 		return err
 	}
-	cap, err := decode.ParseCap(t.cap)
-	if err != nil {
-		return err
-	}
-	log.id = cap.ID()
-	if err := t.check(); err != nil {
-		return err
-	}
-
-	rep := representation{id: log.id, size: cap.Size(), contentType: contentTypeOf(t.name)}
+	rep := f.rep
 	p := planFor(r.Header, rep)
 	switch p.status {
 	case http.StatusPreconditionFailed:
@@ -48,17 +39,14 @@ func (s *Server) download(c echo.Context, log *entry) error {
 		return &failure{status: p.status, line: "the file has no bytes in the range asked for"}
 	}
 	log.ranged = p.status == http.StatusPartialContent
-	header := func() {
-		setFileHeader(res.Header(), rep, t.name, t.save)
-		p.setHeader(res.Header(), rep)
-	}
 	if len(p.parts) == 0 { // 304, or an empty file
-		header()
+		setHeader(res.Header(), f.header)
+		p.setHeader(res.Header(), rep)
 		res.WriteHeader(p.status)
 		return nil
 	}
 
-	content, err := s.acquire(cap, log.id)
+	content, err := s.acquire(f.cap, id)
 	if err != nil {
 		return err
 	}
@@ -81,7 +69,8 @@ func (s *Server) download(c echo.Context, log *entry) error {
 		return err
 	}
 	log.firstByte = time.Since(log.start)
-	header()
+	setHeader(res.Header(), f.header)
+	p.setHeader(res.Header(), rep)
 	if head {
 		res.WriteHeader(p.status)
 		return nil

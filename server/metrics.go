@@ -2,7 +2,6 @@ package server
 
 import (
 	"strconv"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -67,13 +66,6 @@ func newMetrics(cfg Config, o *outside) *metrics {
 		m.registry.MustRegister(decodeCollector{cfg.Client})
 	}
 	return m
-}
-
-// A route is where requests are counted by status. Its labels come from closed sets,
-// so that clients cannot grow the registry.
-type route struct {
-	listener, pattern string
-	byStatus          sync.Map // of prometheus.Counter, by int: looking one up by its labels costs more
 }
 
 // observe counts a request that has ended.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -38,13 +39,25 @@ type entry struct {
 	err       error
 }
 
+// A route is where requests are logged, and counted by status. Its labels come from closed sets,
+// so that clients cannot grow the metrics.
+type route struct {
+	listener, pattern string
+	log               *slog.Logger // with both of them
+	byStatus          sync.Map     // of prometheus.Counter, by int: to look one up by its labels costs more
+}
+
+func (s *Server) newRoute(listener, pattern string) *route {
+	return &route{listener: listener, pattern: pattern, log: s.log.With("listener", listener, "route", pattern)}
+}
+
 // A handler answers a request and tells the log about it. An error is answered or cuts the
 // connection; errHandedOver means that a sender has both.
 type handler func(echo.Context, *entry) error
 
 // observe makes h the handler of a route: see serve.
 func (s *Server) observe(listener, pattern string, write func(echo.Context, *failure), h handler) echo.HandlerFunc {
-	rt := &route{listener: listener, pattern: pattern}
+	rt := s.newRoute(listener, pattern)
 	return func(c echo.Context) error {
 		s.serve(c, rt, write, h)
 		return nil
@@ -54,11 +67,11 @@ func (s *Server) observe(listener, pattern string, write func(echo.Context, *fai
 // router returns what answers requests for which the router finds no handler.
 func (s *Server) router(listener string, write func(echo.Context, *failure)) echo.HTTPErrorHandler {
 	return func(err error, c echo.Context) {
-		rt := &route{listener: listener, pattern: c.Path()} // the pattern: the path itself holds the cap
-		if rt.pattern == "" {
-			rt.pattern = "unmatched"
+		pattern := c.Path() // the path itself holds the cap
+		if pattern == "" {
+			pattern = "unmatched"
 		}
-		s.serve(c, rt, write, func(echo.Context, *entry) error { return err })
+		s.serve(c, s.newRoute(listener, pattern), write, func(echo.Context, *entry) error { return err })
 	}
 }
 
@@ -67,7 +80,7 @@ func (s *Server) router(listener string, write func(echo.Context, *failure)) ech
 func (s *Server) serve(c echo.Context, rt *route, write func(echo.Context, *failure), h handler) {
 	res := c.Response()
 	log := &entry{route: rt, method: methodName(c.Request().Method), start: time.Now(), outcome: panicked}
-	setCommonHeader(res.Header())
+	setHeader(res.Header(), commonHeader)
 	if connOf(c.Request().Context()) == nil { // which bounds its writes itself
 		_ = http.NewResponseController(res.Writer).SetWriteDeadline(log.start.Add(s.stallLimit))
 	}
@@ -149,13 +162,11 @@ func (s *Server) end(log *entry) {
 		level = slog.LevelWarn
 	}
 	ctx := context.Background()
-	if !s.log.Enabled(ctx, level) {
+	if !log.route.log.Enabled(ctx, level) {
 		return
 	}
-	attrs := append(make([]slog.Attr, 0, 10),
-		slog.String("listener", log.route.listener),
+	attrs := append(make([]slog.Attr, 0, 9),
 		slog.String("method", log.method),
-		slog.String("route", log.route.pattern),
 		slog.Int("status", log.status),
 		slog.String("outcome", string(log.outcome)),
 		slog.Int64("bytes", log.bytes),
@@ -168,7 +179,7 @@ func (s *Server) end(log *entry) {
 	if log.err != nil {
 		attrs = append(attrs, slog.String("error", log.err.Error()))
 	}
-	s.log.LogAttrs(ctx, level, "request", attrs...)
+	log.route.log.LogAttrs(ctx, level, "request", attrs...)
 }
 
 // methodName keeps what a client made up out of the log.

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 
@@ -37,7 +36,8 @@ type plan struct {
 // RFC 9110 defines Range for GET alone; HEAD honours it here too, as most
 // servers do, because HEAD is to tell what the same GET would be answered.
 func planFor(h http.Header, rep representation) plan {
-	switch evaluate(h, rep.etag()) {
+	etag := rep.etag()
+	switch evaluate(h, etag) {
 	case notModified:
 		return plan{status: http.StatusNotModified}
 	case preconditionFailed:
@@ -47,7 +47,7 @@ func planFor(h http.Header, rep representation) plan {
 	if rep.size > 0 {
 		whole.parts = []spool.Extent{{Off: 0, End: rep.size}}
 	}
-	if !rangeApplies(h, rep.etag()) {
+	if !rangeApplies(h, etag) {
 		return whole
 	}
 	extents, set := parseRange(h["Range"], rep.size)
@@ -108,5 +108,8 @@ func (p plan) partHeader(i int, rep representation) string {
 func (p plan) trailer(rep representation) string { return "\r\n--" + rep.boundary() + "--\r\n" }
 
 func contentRange(e spool.Extent, size int64) string {
-	return fmt.Sprintf("bytes %d-%d/%d", e.Off, e.End-1, size)
+	b := append(make([]byte, 0, 64), "bytes "...)
+	b = append(strconv.AppendInt(b, e.Off, 10), '-')
+	b = append(strconv.AppendInt(b, e.End-1, 10), '/')
+	return string(strconv.AppendInt(b, size, 10))
 }

@@ -12,29 +12,44 @@ import (
 // since its bytes never change, and forbids proxies to keep or transform it.
 const cacheControl = "private, max-age=31536000, immutable, no-transform"
 
-// setFileHeader sets the fields that every answer about a readable file
+// A field is a header field under its canonical name. Its values are shared by many answers.
+type field struct {
+	name   string
+	values []string
+}
+
+// fileHeader returns the fields that every answer about a readable file
 // carries: 200, 206 and 304 alike. name is the file's name, or "" if the
 // request told none; save asks the browser to store the file, not to show it.
-func setFileHeader(h http.Header, rep representation, name string, save bool) {
-	h.Set("Accept-Ranges", "bytes")
-	h.Set("ETag", rep.etag())
-	h.Set("Cache-Control", cacheControl)
-	h.Set("Content-Security-Policy", contentSecurityPolicy(rep.contentType))
+func fileHeader(rep representation, name string, save bool) []field {
+	header := []field{
+		{"Accept-Ranges", []string{"bytes"}},
+		{"Etag", []string{rep.etag()}},
+		{"Cache-Control", []string{cacheControl}},
+		{"Content-Security-Policy", []string{contentSecurityPolicy(rep.contentType)}},
+	}
 	if save && name == "" {
 		name = rep.id // else the browser would make a name of the URL, that is of the cap
 	}
 	if name != "" {
-		h.Set("Content-Disposition", contentDisposition(name, save))
+		header = append(header, field{"Content-Disposition", []string{contentDisposition(name, save)}})
 	}
+	return header
 }
 
-// setCommonHeader sets the fields of every answer, errors too. Whatever refers
+// commonHeader is the fields of every answer, errors too. Whatever refers
 // to a file by its cap must not hand the cap on, and what is no image must not
 // be taken for one.
-func setCommonHeader(h http.Header) {
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+var commonHeader = []field{
+	{"X-Content-Type-Options", []string{"nosniff"}},
+	{"Referrer-Policy", []string{"no-referrer"}},
+	{"Cross-Origin-Resource-Policy", []string{"same-origin"}},
+}
+
+func setHeader(h http.Header, fields []field) {
+	for _, f := range fields {
+		h[f.name] = f.values
+	}
 }
 
 // contentSecurityPolicy confines a file that a browser shows: it is other

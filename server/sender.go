@@ -66,7 +66,7 @@ func (s *Server) handOver(c *conn, w http.ResponseWriter, log *entry, rejoin boo
 		c.early = append(bytes.Clone(early), c.early...)
 	}
 	d := &sender{server: s, conn: c, body: c.body, log: log, rejoin: rejoin, deadline: writeDeadline{rc: c, limit: s.stallLimit}}
-	c.body = body{}
+	c.body, c.last, c.lastURI = body{}, nil, ""
 	if len(c.head) == 0 {
 		c.head = nil
 	}

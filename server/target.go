@@ -40,7 +40,10 @@ func parseTarget(r *http.Request) (target, error) {
 		elements = append(elements, text)
 	}
 	route, elements := elements[0], elements[1:]
-	query := r.URL.Query()
+	var query url.Values
+	if r.URL.RawQuery != "" {
+		query = r.URL.Query()
+	}
 	t := target{verb: query.Get("t")}
 	if len(elements) > 0 {
 		t.cap, elements = elements[0], elements[1:]
@@ -74,6 +77,41 @@ func (t target) check() error {
 		return &failure{status: http.StatusNotFound, line: "a file has no children; to name the download, ask for /named/CAP/NAME"}
 	}
 	return nil
+}
+
+// A file is what a URL names, and what every answer about it says.
+type file struct {
+	cap    decode.Cap
+	rep    representation
+	header []field
+}
+
+// fileOf returns the file that r asks for. Programs that read ranges send the same URL over and over on one
+// connection, which therefore remembers the last one. id is the file's for the
+// log, as soon as it is known, also with an error.
+func fileOf(r *http.Request) (f *file, id string, err error) {
+	c := connOf(r.Context())
+	if c != nil && c.last != nil && c.lastURI == r.RequestURI {
+		return c.last, c.last.rep.id, nil
+	}
+	t, err := parseTarget(r)
+	if err != nil {
+		return nil, "", err
+	}
+	cap, err := decode.ParseCap(t.cap)
+	if err != nil {
+		return nil, "", err
+	}
+	id = cap.ID()
+	if err := t.check(); err != nil {
+		return nil, id, err
+	}
+	rep := representation{id: id, size: cap.Size(), contentType: contentTypeOf(t.name)}
+	f = &file{cap: cap, rep: rep, header: fileHeader(rep, t.name, t.save)}
+	if c != nil {
+		c.last, c.lastURI = f, r.RequestURI
+	}
+	return f, id, nil
 }
 
 // redirect answers GET /uri?uri=CAP, with which a form can ask for a file. The
