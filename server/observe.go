@@ -116,12 +116,14 @@ func (s *Server) serve(c echo.Context, rt *route, write func(echo.Context, *fail
 
 // conclude fills in how an answer ended whose header is out, or is not wanted any more.
 func (s *Server) conclude(log *entry, err error) {
+	if err == nil {
+		log.outcome = complete
+		return
+	}
 	log.err = err
 	var sending *writeError
 	var bug *panicError
 	switch {
-	case err == nil:
-		log.outcome = complete
 	case errors.As(err, &bug):
 		log.outcome = panicked
 	case s.cutting.Load() || errors.Is(err, net.ErrClosed):

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -23,8 +24,13 @@ import (
 const drainTime = 5 * time.Second
 
 // gcPercent is how much garbage, in percent of what lives, is let lie: what many stalled clients hold
-// should not count twice.
-const gcPercent = 50
+// should not count twice. gcFloor, in bytes, counts as living besides. Of a gateway that only serves
+// so little lives that ten percent of it would be garbage after every fifty requests. The floor is
+// address space that is never touched, not memory.
+const (
+	gcPercent = 10
+	gcFloor   = 32 << 20
+)
 
 type serveCmd struct {
 	gridFlags
@@ -120,6 +126,8 @@ type gateway struct {
 func (g *gateway) serve(ctx context.Context, log *slog.Logger) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+		floor := make([]byte, gcFloor)
+		defer runtime.KeepAlive(floor)
 	}
 	sp, err := spool.Open(g.spool)
 	if errors.Is(err, spool.ErrInMemory) {
