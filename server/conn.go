@@ -77,7 +77,7 @@ func (c *conn) Write(p []byte) (n int, err error) {
 			var m int
 			m, failed = send(int(fd), p[n:])
 			n += m
-			if failed == unix.EAGAIN {
+			if failed == syscall.EAGAIN {
 				c.SetWriteDeadline(time.Now().Add(c.limit())) // until net/http sets the next
 				return false
 			}

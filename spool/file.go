@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,16 +87,6 @@ func retryInterrupted(call func() error) error {
 	}
 }
 
-// reopen returns a read-only description of f's own offset. The name under
-// /proc is a door to the open file itself; the file need not have any other.
-func reopen(f *os.File) (*os.File, error) {
-	g, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
-	if err != nil {
-		return nil, fmt.Errorf("reopening a spool file (is /proc mounted?): %w", err)
-	}
-	return g, nil
-}
-
 // inMemory tells whether files in dir live in memory instead of on a disk.
 func inMemory(dir string) (bool, error) {
 	var st unix.Statfs_t
@@ -115,10 +104,5 @@ func probe(dir string) (canPunch bool, err error) {
 		return false, err
 	}
 	defer f.Close()
-	g, err := reopen(f)
-	if err != nil {
-		return false, err
-	}
-	g.Close()
 	return punch(f, 0, pageSize) == nil, nil
 }

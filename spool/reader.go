@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // Extent is the bytes [Off, End) of a file.
@@ -193,7 +192,7 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 
 // Sendfile lets the kernel send up to n bytes from off, which Wait has reported, to
 // socket, which must not block, and returns how many it took. It may be fewer,
-// without an error; the error is sendfile's, unix.EAGAIN when the socket took none.
+// without an error; the error is sendfile's, syscall.EAGAIN when the socket took none.
 //
 // From a private window nothing is sent, and the error is errors.ErrUnsupported: whoever sends
 // it copies, with ReadAt. For the kernel does not copy what it sends from a file: until the
@@ -206,9 +205,9 @@ func (r *Reader) Sendfile(socket int, off, n int64) (int64, error) {
 	}
 	// The offset is given: the descriptor's own belongs to nobody, so all readers share it.
 	for {
-		sent, err := unix.Sendfile(socket, int(r.e.file.Fd()), &off, int(min(n, sendfileSize)))
+		sent, err := syscall.Sendfile(socket, int(r.e.file.Fd()), &off, int(min(n, sendfileSize)))
 		switch {
-		case err == unix.EINTR:
+		case err == syscall.EINTR:
 		case err != nil:
 			return 0, err
 		case sent == 0 && n > 0:
