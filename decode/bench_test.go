@@ -128,7 +128,7 @@ func BenchmarkWriteChunks(b *testing.B) {
 		}{{"parity", []int{7, 8, 9}}, {"primary", []int{0, 1, 2}}} {
 			for _, num := range choice.nums {
 				share := servers[0].shares[si][num]
-				u, err := server.Create(b.Context(), si, num, int64(len(share)))
+				u, err := server.Create(b.Context(), si, num, int64(len(share)), grid.Lease{})
 				if err != nil {
 					b.Fatal(err)
 				}

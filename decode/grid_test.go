@@ -136,7 +136,7 @@ func (sh *memShare) ReadAt(ctx context.Context, off int64, bufs ...[]byte) (int,
 	return total, nil
 }
 
-func (s *memServer) Create(_ context.Context, si grid.StorageIndex, num int, size int64) (grid.Upload, error) {
+func (s *memServer) Create(_ context.Context, si grid.StorageIndex, num int, size int64, _ grid.Lease) (grid.Upload, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.shares[si][num]; ok {

@@ -22,6 +22,7 @@ type PutOptions struct {
 	K, N        int         // shares needed and made; 0 means 3 and 10
 	SegmentSize int64       // bytes, at most; 0 means 1 MiB
 	Convergence []byte      // the secret under which equal files get equal caps; nil: a random key
+	LeaseSecret []byte      // the secret by which its holder can renew the leases, as a node's; nil: nobody can
 	Progress    func(int64) // if not nil, called now and then with the bytes written so far
 
 	layout int // version of the shares' layout; 0: the first one that can hold them
@@ -188,10 +189,16 @@ func (p *put) server(num int) grid.Server {
 // create begins every share that is not there yet.
 func (p *put) create(ctx context.Context, si grid.StorageIndex) ([]io.WriterAt, error) {
 	size := chk.ShareSize(p.geometry, p.opts.layout)
+	secret := p.opts.LeaseSecret
+	if secret == nil {
+		secret = make([]byte, 32)
+		rand.Read(secret)
+	}
+	lease := grid.NewLease(secret, si)
 	shares := make([]io.WriterAt, p.geometry.N)
 	p.uploads = make([]grid.Upload, p.geometry.N)
 	for num := range shares {
-		u, err := p.server(num).Create(ctx, si, num, size)
+		u, err := p.server(num).Create(ctx, si, num, size, lease)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}

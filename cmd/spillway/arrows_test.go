@@ -21,7 +21,7 @@ var arrows = map[string][]string{
 	"spillway/decode/hashtree": {"spillway/decode/lanes"},
 	"spillway/decode/lanes":    {},
 	"spillway/decode/chk":      {"spillway/decode/zfec", "spillway/decode/hashtree"},
-	"spillway/decode/grid":     {},
+	"spillway/decode/grid":     {"spillway/decode/hashtree"},
 	"spillway/decode/grid/*":   {"spillway/decode/grid"},
 	"spillway/scripts/*":       {"spillway/decode", "spillway/decode/*", "spillway/spool", "spillway/server", "spillway/scripts/*"},
 }

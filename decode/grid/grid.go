@@ -34,14 +34,24 @@ type Server interface {
 	Shares(ctx context.Context, si StorageIndex) ([]int, error)
 	// Open opens share num of si for reading. The error matches fs.ErrNotExist
 	// when the server does not hold it, and ErrCorrupt when it holds the share in a
-	// container that cannot be read. The context bounds only the opening.
-	// The caller closes the Share.
+	// container that cannot be read; a server that is far away may say so only when
+	// the Share is read. The context bounds only the opening. The caller closes the Share.
 	Open(ctx context.Context, si StorageIndex, num int) (Share, error)
-	// Create begins writing share num of si, size bytes long. The share becomes
-	// visible to Shares only when the Upload is committed. The error matches
-	// fs.ErrExist when the server already holds the share, complete.
-	Create(ctx context.Context, si StorageIndex, num int, size int64) (Upload, error)
+	// Create begins writing share num of si, size bytes long and more than none,
+	// and leases it. The share becomes visible to Shares only when the Upload is
+	// committed. The error matches fs.ErrExist when the server already holds the share,
+	// complete. The context bounds the upload to its end, save Abort.
+	Create(ctx context.Context, si StorageIndex, num int, size int64, lease Lease) (Upload, error)
+	// Close drops what is kept for further calls. Shares and Uploads have been closed.
 	Close() error
+}
+
+// CorruptionReporter is a Server whose operator can be told of a bad share.
+type CorruptionReporter interface {
+	// ReportCorrupt advises that share num of si is not what its uploader made.
+	// Reason is text for people; it is cut where the server takes no more. That the
+	// server does not hold the share any longer is no error. May be called concurrently.
+	ReportCorrupt(ctx context.Context, si StorageIndex, num int, reason string) error
 }
 
 // Share reads the bytes of one share, as chk lays them out, without the
@@ -64,6 +74,7 @@ type Upload interface {
 	io.WriterAt
 	// Commit makes the share visible, whole, or returns why it could not.
 	Commit() error
-	// Abort discards the share; after Commit it does nothing.
+	// Abort discards the share, within seconds even if the server is gone; after
+	// Commit it does nothing.
 	Abort() error
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,13 +16,14 @@ import (
 
 	"spillway/decode/grid"
 	"spillway/decode/grid/dir"
+	"spillway/decode/grid/gridtest"
 )
 
 var si = grid.StorageIndex{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 
 // write puts a share of the given bytes in pieces, back to front.
 func write(s *dir.Server, num int, share []byte) error {
-	u, err := s.Create(context.Background(), si, num, int64(len(share)))
+	u, err := s.Create(context.Background(), si, num, int64(len(share)), grid.Lease{})
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,12 @@ func tree(t *testing.T, base string) (names []string) {
 	return names
 }
 
-func TestWriteAndRead(t *testing.T) {
+func TestConformance(t *testing.T) {
+	gridtest.Run(t, func(t *testing.T) grid.Server { return dir.New(t.TempDir()) })
+}
+
+// TestContainer looks at what is written.
+func TestContainer(t *testing.T) {
 	base := t.TempDir()
 	s := dir.New(base)
 	share := []byte("the quick brown fox jumps over the lazy dog")
@@ -99,59 +104,24 @@ func TestWriteAndRead(t *testing.T) {
 	if sh.Size() != int64(len(share)) {
 		t.Errorf("size %d", sh.Size())
 	}
-	// Every offset, with every way of cutting a few lengths in buffers.
-	for off := 0; off <= len(share)+3; off++ {
-		for _, lengths := range [][]int{{}, {0}, {1}, {3, 4}, {0, 5, 0, 1}, {40, 10}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}} {
-			var bufs [][]byte
-			total := 0
-			for _, n := range lengths {
-				bufs = append(bufs, make([]byte, n))
-				total += n
-			}
-			n, err := sh.ReadAt(t.Context(), int64(off), bufs...)
-			there := share[min(off, len(share)):]
-			there = there[:min(len(there), total)]
-			if n != len(there) || !bytes.Equal(slices.Concat(bufs...)[:n], there) || (n < total) != (err == io.EOF) || (n == total && err != nil) {
-				t.Errorf("at %d, %v: %d bytes %q, %v", off, lengths, n, slices.Concat(bufs...), err)
-			}
-		}
-	}
-	many := make([][]byte, 3000) // more than one call of the kernel takes
-	for i := range many {
-		many[i] = make([]byte, i%2)
-	}
-	if n, err := sh.ReadAt(t.Context(), 0, many...); n != len(share) || err != io.EOF || string(slices.Concat(many...)[:n]) != string(share) {
-		t.Errorf("%d, %v", n, err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := sh.ReadAt(ctx, 0, make([]byte, 1)); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
-	}
 }
 
-func TestCreateExisting(t *testing.T) {
+// TestBesideAnotherServer has others write into the same directory.
+func TestBesideAnotherServer(t *testing.T) {
 	base := t.TempDir()
 	s := dir.New(base)
-	if err := write(s, 0, []byte("first")); err != nil {
-		t.Fatal(err)
-	}
-	if err := write(s, 0, []byte("second")); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("%v", err)
-	}
-	// One that is under way is not one that is there.
-	u, err := s.Create(t.Context(), si, 1, 3)
+	u, err := s.Create(t.Context(), si, 1, 3, grid.Lease{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Create(t.Context(), si, 1, 3); err == nil || errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "incoming") {
-		t.Errorf("%v", err)
-	}
-	if nums, _ := s.Shares(t.Context(), si); !slices.Equal(nums, []int{0}) {
-		t.Errorf("%v", nums)
+	if _, err := s.Create(t.Context(), si, 1, 3, grid.Lease{}); err == nil || !strings.Contains(err.Error(), "incoming") {
+		t.Errorf("an upload beside another one: %v", err)
 	}
 	// A share that appears meanwhile is left as it is.
 	there := filepath.Join(slot(base), "1")
+	if err := os.MkdirAll(filepath.Dir(there), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(there, []byte("a container"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -169,20 +139,12 @@ func TestCreateExisting(t *testing.T) {
 func TestAbort(t *testing.T) {
 	base := t.TempDir()
 	s := dir.New(base)
-	u, err := s.Create(t.Context(), si, 3, 100)
+	u, err := s.Create(t.Context(), si, 3, 100, grid.Lease{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []struct{ off, length int64 }{{-1, 1}, {0, 101}, {100, 1}} {
-		if _, err := u.WriteAt(make([]byte, bad.length), bad.off); err == nil {
-			t.Errorf("%+v is accepted", bad)
-		}
-	}
-	if err := errors.Join(u.Abort(), u.Abort()); err != nil {
+	if err := u.Abort(); err != nil {
 		t.Error(err)
-	}
-	if err := u.Commit(); err == nil {
-		t.Error("an aborted upload is committed")
 	}
 	if names := tree(t, base); !slices.Equal(names, []string{"shares", "shares/incoming"}) {
 		t.Errorf("left: %v", names)
@@ -195,7 +157,7 @@ func TestMissingDirectory(t *testing.T) {
 	if _, err := s.Shares(t.Context(), si); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
 		t.Errorf("%v", err)
 	}
-	if _, err := s.Create(t.Context(), si, 0, 1); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
+	if _, err := s.Create(t.Context(), si, 0, 1, grid.Lease{}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
 		t.Errorf("%v", err)
 	}
 	if _, err := s.Open(t.Context(), si, 0); !errors.Is(err, fs.ErrNotExist) {

@@ -26,8 +26,9 @@ const leasePeriod = 31 * 24 * time.Hour
 const ownerNumber = 1
 
 // Create begins a share in shares/incoming. The storage directory must exist; its
-// shares directory need not.
-func (s *Server) Create(ctx context.Context, si grid.StorageIndex, num int, size int64) (grid.Upload, error) {
+// shares directory need not. The lease cannot be used: its secrets depend on the
+// node, which the directory does not name.
+func (s *Server) Create(ctx context.Context, si grid.StorageIndex, num int, size int64, _ grid.Lease) (grid.Upload, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
