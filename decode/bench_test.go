@@ -65,7 +65,7 @@ func BenchmarkStageHash(b *testing.B) {
 func BenchmarkStageRead(b *testing.B) {
 	const block, blocks = segment128K / 3, 16
 	server := dir.New(b.TempDir())
-	u, err := server.Create(b.Context(), grid.StorageIndex{}, 0, 64*block*blocks)
+	u, err := server.Create(b.Context(), grid.StorageIndex{}, 0, 64*block*blocks, grid.Lease{})
 	if err != nil {
 		b.Fatal(err)
 	}
