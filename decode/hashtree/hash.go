@@ -108,13 +108,16 @@ const (
 // Node returns the hash of an inner node from those of its children.
 func Node(left, right *Hash) Hash {
 	var b [pairLength]byte
-	n := copy(b[:], pairPrefix)
-	n += copy(b[n:], left[:])
-	n += copy(b[n:], pairMiddle)
-	n += copy(b[n:], right[:])
-	b[n] = ','
-	inner := sha256.Sum256(b[:])
+	inner := sha256.Sum256(appendPair(b[:0], left, right))
 	return sha256.Sum256(inner[:])
+}
+
+func appendPair(b []byte, left, right *Hash) []byte {
+	b = append(b, pairPrefix...)
+	b = append(b, left[:]...)
+	b = append(b, pairMiddle...)
+	b = append(b, right[:]...)
+	return append(b, ',')
 }
 
 // EmptyLeaf returns the hash that stands for leaf i where there is no data for it.

@@ -144,3 +144,13 @@ func BenchmarkNode(b *testing.B) {
 		x = hashtree.Node(&x, &y)
 	}
 }
+
+// BenchmarkRoot hashes the nodes of a whole page.
+func BenchmarkRoot(b *testing.B) {
+	level := make([]hashtree.Hash, 2048)
+	b.SetBytes(int64(len(level)) * hashtree.Size)
+	b.ReportAllocs()
+	for b.Loop() {
+		hashtree.Root(level)
+	}
+}

@@ -1,8 +1,11 @@
 package hashtree
 
 import (
+	"crypto/sha256"
 	"math/bits"
 	"unsafe"
+
+	"spillway/decode/lanes"
 )
 
 // A tree is complete: its leaves are padded to a power of two with EmptyLeaf,
@@ -35,11 +38,23 @@ func Pad(leaves []Hash) []Hash {
 // least two, with the level above it, and returns that half.
 func Parents(level []Hash) []Hash {
 	half := level[:len(level)/2]
-	for i := range half {
-		half[i] = Node(&level[2*i], &level[2*i+1])
+	var pairs [pairsAtOnce][pairLength]byte
+	var messages [pairsAtOnce][]byte
+	for first := 0; first < len(half); first += pairsAtOnce {
+		nodes := half[first:min(first+pairsAtOnce, len(half))]
+		for i := range nodes {
+			messages[i] = appendPair(pairs[i][:0], &level[2*(first+i)], &level[2*(first+i)+1])
+		}
+		lanes.Sum(nodes, nil, messages[:len(nodes)])
+		for i := range nodes {
+			nodes[i] = sha256.Sum256(nodes[i][:])
+		}
 	}
 	return half
 }
+
+// pairsAtOnce is how many inner nodes are hashed side by side.
+const pairsAtOnce = 2 * lanes.Width
 
 // Root returns the hash at the top of level, a whole power of two; level is overwritten.
 func Root(level []Hash) Hash {
