@@ -21,6 +21,9 @@ func file(size, segment int64) recipe {
 	return recipe{size: size, files: 1, k: 3, n: 10, segment: segment}
 }
 
+// manyFiles is many different files, each larger than what socket buffers hold.
+var manyFiles = recipe{size: 4 << 20, files: 500, k: 3, n: 10, segment: 1 << 20}
+
 func segmentName(segment int64) string {
 	if segment >= 1<<20 {
 		return fmt.Sprintf("%d-MiB-segments", segment>>20)
@@ -97,18 +100,20 @@ func decodeRows(s scale) []row {
 
 	first := row{
 		name: "decode/first-byte", what: fmt.Sprintf("Time from before connecting to the first byte of the body, over %d requests for a sample: of a cold 3-of-10 file "+
-			"(parity shares), for each in a gateway just started, and of a spooled file.", s.opens),
+			"(parity shares), each time in a gateway just started; of one cold file of %d MiB after the other in a running gateway; and of a spooled file.", s.opens, manyFiles.size>>20),
 		quantities: []quantity{{"median", "ms"}, {"99th percentile", "ms"}},
 		separate:   true,
 		sides: []side{
 			{name: "cold, 128 KiB segments", measure: coldFirstBytes(file(s.large, 128<<10))},
 			{name: "cold, 1 MiB segments", measure: coldFirstBytes(file(s.large, 1<<20))},
+			cold("cold, 1 MiB segments, gateway running", manyFiles, parity, 2, nextFirstBytes),
 			spooled("spooled", file(s.large, 1<<20), 1, firstBytes),
 			{name: "nginx", needs: []tool{toolNginx}, start: startNginx("off"), measure: firstBytes},
 		},
 		targets: []target{
 			{quantity: 1, side: "cold, 128 KiB segments", most: 5},
 			{quantity: 1, side: "cold, 1 MiB segments", most: 10},
+			{quantity: 1, side: "cold, 1 MiB segments, gateway running", most: 10},
 			{quantity: 1, side: "spooled", most: 1},
 		},
 	}
@@ -208,6 +213,23 @@ func coldFirstBytes(r recipe) func(context.Context, *lab, *instance) (sample, er
 		}
 		return percentiles(latencies), nil
 	}
+}
+
+// nextFirstBytes asks for one file after the other.
+func nextFirstBytes(ctx context.Context, l *lab, in *instance) (sample, error) {
+	var latencies []float64
+	for _, path := range in.files[:l.opens] {
+		took, err := firstByte(ctx, in.address, path)
+		if err != nil {
+			return sample{}, err
+		}
+		latencies = append(latencies, milliseconds(took))
+		// Nothing is being decoded any more when the next one is asked for.
+		if _, err := fetchOnce(ctx, in.address, path, span{}); err != nil {
+			return sample{}, err
+		}
+	}
+	return percentiles(latencies), nil
 }
 
 func rangeAtNinety(ctx context.Context, _ *lab, in *instance) (sample, error) {

@@ -171,13 +171,11 @@ func besideStalled(n int) func(context.Context, *lab, *instance) (sample, error)
 }
 
 func stalledRows(s scale) []row {
-	// Enough of them that they are decoded, spooled and sent like large files: more than socket buffers hold.
-	many := recipe{size: 4 << 20, files: 500, k: 3, n: 10, segment: 1 << 20}
 	large := file(s.large, 1<<20)
 	var rows []row
 	for _, n := range []int{1000, 10_000} {
 		one := spooled("Spillway, one file", large, 1, nil)
-		different := spooled(fmt.Sprintf("Spillway, %d files", s.files), many, s.files, nil)
+		different := spooled(fmt.Sprintf("Spillway, %d files", s.files), manyFiles, s.files, nil)
 		sides := []side{one, different, {name: "nginx", needs: []tool{toolNginx}, start: startNginx("off")}}
 		for i := range sides {
 			sides[i].fresh, sides[i].measure = true, stalledMemory(n)
