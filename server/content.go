@@ -23,8 +23,8 @@ type content interface {
 	Close() error
 }
 
-// acquire returns the content of cap. It does not wait for the grid.
-func (s *Server) acquire(cap decode.Cap, id string) (content, error) {
+// contentOf returns the content of cap. It does not wait for the grid.
+func (s *Server) contentOf(cap decode.Cap, id string) (content, error) {
 	if data, ok := cap.Literal(); ok {
 		return literal{bytes.NewReader(data)}, nil
 	}

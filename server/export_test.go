@@ -45,3 +45,21 @@ func Plan(h http.Header, id string, size int64, contentType string) (status int,
 	p := planFor(h, representation{id: id, size: size, contentType: contentType})
 	return p.status, p.parts, p.length
 }
+
+// HandedOver is how many bodies net/http has let go.
+func (s *Server) HandedOver() int { return s.outside.handedOver() }
+
+// Content is content.
+type Content = content
+
+// SetContent makes requests read what wrap returns for their content.
+func (s *Server) SetContent(wrap func(Content) Content) {
+	acquire := s.acquire
+	s.acquire = func(cap decode.Cap, id string) (content, error) {
+		c, err := acquire(cap, id)
+		if err != nil {
+			return nil, err
+		}
+		return wrap(c), nil
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -243,6 +244,26 @@ func (g *gateway) try(method, url string, header ...string) (*http.Response, []b
 	body, err := io.ReadAll(res.Body)
 	g.checkSecrets("a body", string(body))
 	return res, body, err
+}
+
+// copied returns how many bytes of files went through the process instead of by sendfile.
+func (g *gateway) copied() int64 {
+	g.t.Helper()
+	_, page, err := g.try("GET", g.admin.URL+"/metrics")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(page)) {
+		if text, ok := strings.CutPrefix(line, "spillway_http_copied_bytes_total "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil {
+				g.t.Fatal(err)
+			}
+			return int64(n)
+		}
+	}
+	g.t.Fatal("no such metric")
+	return 0
 }
 
 // dial opens a connection of its own and sends the text of a request, whose

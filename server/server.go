@@ -55,6 +55,7 @@ type Server struct {
 	outside *outside
 
 	openSource    func(context.Context, decode.Cap) (spool.Source, error) // from the grid
+	acquire       func(cap decode.Cap, id string) (content, error)        // contentOf
 	firstByteWait time.Duration
 	stallLimit    time.Duration
 
@@ -82,6 +83,7 @@ func New(cfg Config) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.acquire = s.contentOf
 	s.metrics = newMetrics(cfg, s.outside)
 	s.public, s.admin = s.newPublic(), s.newAdmin()
 	return s
