@@ -174,11 +174,12 @@ type outside struct {
 	mu       sync.Mutex // guards all below
 	senders  map[*sender]struct{}
 	idle     map[*conn]struct{}
+	crowd    int  // how many senders there were when memory was last given back, and at least minCrowd
 	stopping bool // connections do not become idle any more
 }
 
 func newOutside() *outside {
-	o := &outside{senders: make(map[*sender]struct{}), idle: make(map[*conn]struct{})}
+	o := &outside{senders: make(map[*sender]struct{}), idle: make(map[*conn]struct{}), crowd: minCrowd}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	return o
 }
@@ -188,6 +189,7 @@ func (o *outside) start(d *sender) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.senders[d] = struct{}{}
+	o.countLocked()
 	if o.ctx.Err() != nil {
 		d.deadline.cutNow()
 	}
@@ -195,8 +197,22 @@ func (o *outside) start(d *sender) {
 		d.run(o.ctx)
 		o.mu.Lock()
 		delete(o.senders, d)
+		o.countLocked()
 		o.mu.Unlock()
 	})
+}
+
+// minCrowd is how many senders are a crowd.
+const minCrowd = 250
+
+// countLocked has memory given back to the system when a crowd has doubled, with what net/http
+// had for each before it let it go, or has halved: a gateway that has nothing to do any more
+// would collect garbage minutes later only.
+func (o *outside) countLocked() {
+	if n := len(o.senders); n >= 2*o.crowd || (n <= o.crowd/2 && o.crowd > minCrowd) {
+		o.crowd = max(n, minCrowd)
+		o.tasks.Go(debug.FreeOSMemory)
+	}
 }
 
 // await gives c back to its listener when its next request begins. A client that
