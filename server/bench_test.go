@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -166,11 +166,12 @@ func BenchmarkStalled(b *testing.B) {
 			for n := range files {
 				askAndStall(b, tcp, benchCap(size, n))() // it is spooled now
 			}
-			runtime.GC()
+			debug.FreeOSMemory()
 			before := resident(b)
 			for n := range b.N {
 				defer askAndStall(b, tcp, benchCap(size, n%files))()
 			}
+			debug.FreeOSMemory()
 			b.ReportMetric(float64(resident(b)-before)/float64(b.N), "resident-bytes/client")
 		})
 	}

@@ -69,16 +69,17 @@ func (s *Server) download(c echo.Context, log *entry) error {
 		return err
 	}
 	log.firstByte = time.Since(log.start)
-	setHeader(res.Header(), f.header)
-	p.setHeader(res.Header(), rep)
-	if head {
-		res.WriteHeader(p.status)
-		return nil
-	}
 	b := newBody(content, p, rep, s.metrics.copied)
-	if conn := connOf(r.Context()); conn != nil {
-		err = s.sendOn(conn, c, log, b)
-	} else {
+	switch conn := connOf(r.Context()); {
+	case head:
+		setHeader(res.Header(), f.header)
+		p.setHeader(res.Header(), rep)
+		res.WriteHeader(p.status)
+	case conn != nil:
+		err = s.sendOn(conn, c, log, f, b)
+	default:
+		setHeader(res.Header(), f.header)
+		p.setHeader(res.Header(), rep)
 		err = s.copyOut(c, &b)
 	}
 	handedOver = errors.Is(err, errHandedOver)

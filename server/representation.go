@@ -46,6 +46,17 @@ var commonHeader = []field{
 	{"Cross-Origin-Resource-Policy", []string{"same-origin"}},
 }
 
+// textOf returns fields as they stand in a header. Their values have no line breaks.
+func textOf(fields []field) string {
+	var text strings.Builder
+	for _, f := range fields {
+		for _, value := range f.values {
+			text.WriteString(f.name + ": " + value + "\r\n")
+		}
+	}
+	return text.String()
+}
+
 func setHeader(h http.Header, fields []field) {
 	for _, f := range fields {
 		h[f.name] = f.values

@@ -29,12 +29,20 @@ type sender struct {
 
 // sendOn sends an answer on a connection of ours: at once as far as the client takes it,
 // and with a sender what is left.
-func (s *Server) sendOn(conn *conn, c echo.Context, log *entry, b body) error {
+//
+// net/http writes the status, the date, and the two fields that are its own business, length and connection. The file's fields,
+// as text, are added to that: they are the same in each answer, and as entries of a map, copied,
+// sorted and written, they cost more than sending the file does.
+func (s *Server) sendOn(conn *conn, c echo.Context, log *entry, f *file, b body) error {
 	r, res := c.Request(), c.Response()
+	clear(res.Header())
+	b.plan.setLength(res.Header())
 	conn.held = true
 	res.WriteHeader(b.plan.status)
 	res.Writer.(http.Flusher).Flush()
 	conn.held = false
+	conn.head = append(conn.head[:len(conn.head)-len("\r\n")], f.text...)
+	conn.head = append(b.plan.appendFields(conn.head, f.rep), "\r\n"...)
 	// The header says whether the client expects to use the connection again.
 	rejoin := r.ProtoAtLeast(1, 1) && !bytes.Contains(conn.head, []byte("\r\nConnection: close\r\n"))
 

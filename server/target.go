@@ -84,6 +84,7 @@ type file struct {
 	cap    decode.Cap
 	rep    representation
 	header []field
+	text   string // header and commonHeader, as they are sent
 }
 
 // fileOf returns the file that r asks for. Programs that read ranges send the same URL over and over on one
@@ -108,6 +109,7 @@ func fileOf(r *http.Request) (f *file, id string, err error) {
 	}
 	rep := representation{id: id, size: cap.Size(), contentType: contentTypeOf(t.name)}
 	f = &file{cap: cap, rep: rep, header: fileHeader(rep, t.name, t.save)}
+	f.text = textOf(commonHeader) + textOf(f.header)
 	if c != nil {
 		c.last, c.lastURI = f, r.RequestURI
 	}
