@@ -96,11 +96,11 @@ func (d *sender) run(ctx context.Context) {
 	d.log.bytes = d.body.sent
 	s.conclude(d.log, err)
 	s.end(d.log)
-	switch {
-	case err == nil && d.rejoin:
-		s.outside.await(c)
+	if err == nil {
+		s.outside.await(c, d.rejoin)
 		return
-	case d.log.outcome == stalled:
+	}
+	if d.log.outcome == stalled {
 		_ = c.SetLinger(0) // nor will the client take what the kernel holds for it
 	}
 	c.Close()
@@ -223,10 +223,14 @@ func (o *outside) countLocked() {
 	}
 }
 
-// await gives c back to its listener when its next request begins. A client that
+// await gives c back to its listener when its next request begins, or, without rejoin, closes it when the client has: what
+// the kernel still holds for a client it may throw away once nobody has the connection any more, when its memory is short. A client that
 // sends nothing is given as long as by net/http. It waits in a goroutine of its own,
 // whose stack is smaller than that of one that has sent and logged.
-func (o *outside) await(c *conn) {
+func (o *outside) await(c *conn, rejoin bool) {
+	if !rejoin {
+		_ = c.CloseWrite()
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.stopping {
@@ -235,7 +239,7 @@ func (o *outside) await(c *conn) {
 	}
 	o.idle[c] = struct{}{}
 	o.tasks.Go(func() {
-		there := len(c.early) > 0
+		there := rejoin && len(c.early) > 0
 		if !there {
 			_ = c.SetReadDeadline(time.Now().Add(idleTimeout))
 			there, _ = c.awaitInput()
@@ -244,7 +248,7 @@ func (o *outside) await(c *conn) {
 		o.mu.Lock()
 		delete(o.idle, c)
 		o.mu.Unlock()
-		if !there {
+		if !there || !rejoin {
 			c.Close()
 			return
 		}
