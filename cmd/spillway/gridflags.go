@@ -13,7 +13,7 @@ import (
 
 // gridFlags say where shares are. Every command that reads or writes them has these.
 type gridFlags struct {
-	Server       []string `placeholder:"URL" sep:" " help:"Storage server, file:///path/to/storage; give one flag for each."`
+	Server       []string `placeholder:"URL" sep:" " help:"Storage server, file:///path/to/storage or pb://KEY@HOST:PORT/SWISSNUM#v=1; give one flag for each."`
 	DecodeMemory size     `default:"16MiB" help:"Memory for what is being decoded, over all files."`
 }
 

@@ -23,6 +23,7 @@ type putCmd struct {
 	SegmentSize     size   `default:"1MiB" help:"Greatest segment size."`
 	ConvergenceFile string `placeholder:"FILE" type:"path" xor:"key" help:"File with the convergence secret, as a node's private/convergence. Without one a secret is made and kept in the user's configuration directory."`
 	RandomKey       bool   `xor:"key" help:"Encrypt with a random key: uploading the file again gives another cap."`
+	LeaseSecretFile string `placeholder:"FILE" type:"path" help:"File with the secret by which the leases of the shares can be renewed, as a node's private/secret. Without one a secret is made and kept likewise."`
 	File            string `arg:"" type:"path" help:"File to upload."`
 }
 
@@ -47,9 +48,12 @@ func (c *putCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	}
 	opts := decode.PutOptions{K: c.K, N: c.N, SegmentSize: int64(c.SegmentSize)}
 	if !c.RandomKey {
-		if opts.Convergence, err = c.convergence(); err != nil {
+		if opts.Convergence, err = secret("convergence", c.ConvergenceFile, "convergence-file or --random-key"); err != nil {
 			return err
 		}
+	}
+	if opts.LeaseSecret, err = secret("lease", c.LeaseSecretFile, "lease-secret-file"); err != nil {
+		return err
 	}
 	client, err := c.client(log)
 	if err != nil {
@@ -67,40 +71,42 @@ func (c *putCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	return err
 }
 
-// convergence returns the secret that makes equal files of one user, and only of
-// that user, have equal caps.
-func (c *putCmd) convergence() ([]byte, error) {
-	if c.ConvergenceFile != "" {
-		return readConvergence(c.ConvergenceFile)
+// secret returns the secret of that name from the file, or from the one in the user's
+// configuration directory, which is made when it is first wanted: so equal files
+// of one user, and only of that user, have equal caps, and that user renews their leases.
+// The flag is what can be given instead.
+func secret(name, file, flag string) ([]byte, error) {
+	if file != "" {
+		return readSecret(name, file)
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return nil, fmt.Errorf("finding the place of the convergence secret (or give --convergence-file or --random-key): %w", err)
+		return nil, fmt.Errorf("finding the place of the %s secret (or give --%s): %w", name, flag, err)
 	}
-	file := filepath.Join(dir, "spillway", "convergence")
-	secret, err := readConvergence(file)
+	file = filepath.Join(dir, "spillway", name)
+	kept, err := readSecret(name, file)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return secret, err
+		return kept, err
 	}
-	secret = make([]byte, 32)
-	rand.Read(secret)
-	if err := writeSecret(file, base32Lower.EncodeToString(secret)); err != nil {
-		return nil, fmt.Errorf("keeping the convergence secret: %w", err)
+	made := make([]byte, 32)
+	rand.Read(made)
+	if err := writeSecret(file, base32Lower.EncodeToString(made)); err != nil {
+		return nil, fmt.Errorf("keeping the %s secret: %w", name, err)
 	}
-	return readConvergence(file) // another process may have been faster
+	return readSecret(name, file) // another process may have been faster
 }
 
 // base32Lower is Tahoe-LAFS's: RFC 4648's alphabet in lower case, unpadded.
 var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-func readConvergence(file string) ([]byte, error) {
+func readSecret(name, file string) ([]byte, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the convergence secret: %w", err)
+		return nil, fmt.Errorf("reading the %s secret: %w", name, err)
 	}
 	secret, err := base32Lower.DecodeString(string(bytes.TrimSpace(text)))
 	if err != nil {
-		return nil, fmt.Errorf("the convergence secret in %s is not base32 in lower case, as a Tahoe-LAFS node's private/convergence", file)
+		return nil, fmt.Errorf("the %s secret in %s is not base32 in lower case, as a Tahoe-LAFS node keeps it in its private directory", name, file)
 	}
 	return secret, nil
 }

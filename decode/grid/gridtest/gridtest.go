@@ -205,9 +205,9 @@ func orders(t *testing.T, s grid.Server) {
 // in small ones: the blocks, the trees from their leaves up, the header, the rest.
 func large(t *testing.T, s grid.Server) {
 	const header, tree = 36, 1 << 14
-	for num, block := range []int{20_000, 300_000, 3_000_000} {
+	for num, block := range []int{20_000, 300_000, 1_500_000} {
 		si := StorageIndex()
-		blocks := 6_000_000
+		blocks := 3_000_000
 		share := random(header + blocks + tree + 500)
 		u := create(t, s, si, num, len(share))
 		write := func(from, to int) { writeAt(t, u, slices.Clone(share[from:to]), from) }
