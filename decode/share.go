@@ -177,6 +177,7 @@ func (s *share) report(err error) {
 	case corrupt != nil:
 		if first = s.corrupt == nil; first {
 			s.corrupt = corrupt
+			f.adviseLocked(s)
 		}
 	case errors.As(err, &server):
 		if first = s.failure == nil; first {

@@ -43,7 +43,7 @@ func TestInterop(t *testing.T) {
 			for _, size := range some {
 				file, want := sample.Write(t, 3, size)
 				cap := g.put(t, file)
-				readBySpillway(t, g, gw, cap, size, want)
+				readBySpillway(t, g.Storage, gw, cap, size, want)
 			}
 		})
 	}
@@ -64,7 +64,7 @@ func TestInterop(t *testing.T) {
 				file, want := sample.Write(t, 4, size)
 				cap := gateway.Put(t, g.Storage, file, options...)
 				readByTahoe(t, g, cap, size, want)
-				readBySpillway(t, g, gw, cap, size, want)
+				readBySpillway(t, g.Storage, gw, cap, size, want)
 			}
 		})
 	}
@@ -75,10 +75,10 @@ func TestInterop(t *testing.T) {
 }
 
 // readBySpillway gets a file with `spillway get`, and over HTTP with a gateway.
-func readBySpillway(t *testing.T, g *grid, gw *gateway.Gateway, cap string, size int64, want sample.Sum) {
+func readBySpillway(t *testing.T, servers []string, gw *gateway.Gateway, cap string, size int64, want sample.Sum) {
 	t.Helper()
 	target := filepath.Join(t.TempDir(), "got")
-	if _, err := gateway.Run(t, append(append([]string{"get"}, gateway.ServerFlags(g.Storage)...), cap, "-o", target)...); err != nil {
+	if _, err := gateway.Run(t, append(append([]string{"get"}, gateway.ServerFlags(servers)...), cap, "-o", target)...); err != nil {
 		t.Errorf("%d bytes: %v", size, err)
 	} else if got := sample.SumOfFile(t, target); got != want {
 		t.Errorf("%d bytes: spillway get: SHA-256 %s, want %s", size, got, want)

@@ -48,11 +48,14 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// ServerFlags returns a --server flag for each storage directory.
+// ServerFlags returns a --server flag for each storage directory or server URL.
 func ServerFlags(storage []string) []string {
 	var flags []string
-	for _, dir := range storage {
-		flags = append(flags, "--server", "file://"+dir)
+	for _, place := range storage {
+		if !strings.Contains(place, "://") {
+			place = "file://" + place
+		}
+		flags = append(flags, "--server", place)
 	}
 	return flags
 }
@@ -106,7 +109,7 @@ type Gateway struct {
 	log   *log
 }
 
-// Start starts a gateway on the storage directories and waits until both its
+// Start starts a gateway on the storage directories or server URLs and waits until both its
 // listeners answer. It ends with the test; its log is shown if the test fails.
 func Start(tb testing.TB, storage []string, options ...string) *Gateway {
 	tb.Helper()
