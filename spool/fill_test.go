@@ -378,6 +378,45 @@ func TestWaitCancelled(t *testing.T) {
 }
 
 // What lies outside the file cannot be wanted.
+// TestWaitAlone: while a reader waits for a chunk, only what is wanted is decoded beside it; when it gives up,
+// the rest is.
+func TestWaitAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSpool(t, spool.Config{Workers: 2})
+		defer closeSpool(t, s)
+		release := make(chan struct{})
+		f := &file{key: "f", size: 1000, chunk: 100, before: func(_ context.Context, i int64) error {
+			if i == 5 {
+				<-release
+			}
+			return nil
+		}}
+		r := acquire(t, s, f, spool.Extent{Off: 500, End: 620})
+		defer r.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		waited := make(chan error)
+		go func() {
+			_, err := r.Wait(ctx, 500)
+			waited <- err
+		}()
+		synctest.Wait()
+		if got := f.chunks(); !slices.Contains(got, 5) || slices.Contains(got, 9) {
+			t.Errorf("decoding %v while the reader waits", got)
+		}
+		cancel()
+		if err := <-waited; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if got := len(f.chunks()); got != 10 {
+			t.Errorf("%d chunks are decoded when the reader has given up", got)
+		}
+		close(release)
+		synctest.Wait()
+		check(t, s)
+	})
+}
+
 func TestWantOutside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{})

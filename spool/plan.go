@@ -70,7 +70,9 @@ func (f *fillState) missing(c int64) bool {
 
 // plan returns the chunks to decode next, the first one and how many, or 0 when every chunk is had, under way
 // or bad: first what a reader waits for, the longest waiting first; then what
-// lies closest in front of any reader; then the lowest hole.
+// lies closest in front of any reader; then the lowest hole. That is 0 too while a reader
+// waits, whose chunk is under way then, and nobody wants what is in the hole: it would only take from
+// the machine.
 func plan(f *fillState, readers []*Reader) (c, n int64) {
 	if c = planFirst(f, readers); c < 0 {
 		return 0, 0
@@ -119,6 +121,9 @@ func planFirst(f *fillState, readers []*Reader) int64 {
 	}
 	for c, n := f.low, f.chunks(); c < n; {
 		if c = f.have.runEnd(c, n); c < n && f.missing(c) {
+			if slices.ContainsFunc(readers, func(r *Reader) bool { return r.waiting != 0 }) && !f.wanted(readers, c) {
+				return -1
+			}
 			return c
 		}
 		c++

@@ -63,6 +63,19 @@ func TestPlan(t *testing.T) {
 			0,
 		},
 		{
+			"while a reader waits, nothing that nobody wants",
+			spool.PlanState{Busy: []int64{50}, Readers: []spool.PlanReader{{Pos: 505, Wants: []spool.Extent{{Off: 505, End: 506}}, Waiting: 1}}},
+			-1,
+		},
+		{
+			"while a reader waits, what another one wants",
+			spool.PlanState{
+				Have: upTo(30), Busy: []int64{50},
+				Readers: []spool.PlanReader{{Pos: 505, Wants: []spool.Extent{{Off: 505, End: 506}}, Waiting: 1}, {Pos: 0, Wants: whole}},
+			},
+			30,
+		},
+		{
 			"read-ahead goes on in the next extent",
 			spool.PlanState{Have: []int64{10, 11}, Readers: []spool.PlanReader{{Pos: 100, Wants: []spool.Extent{{Off: 100, End: 120}, {Off: 905, End: 906}}}}},
 			90,

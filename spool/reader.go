@@ -110,6 +110,7 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 			return 0, err
 		}
 		if err := ctx.Err(); err != nil && r.cut == nil && e.available(off, r.end()) == 0 {
+			e.more.Broadcast() // nothing has to make way for this wait any more
 			s.mu.Unlock()
 			return 0, err
 		}

@@ -55,6 +55,7 @@ func TestWindowSocket(t *testing.T) {
 		}
 		break
 	}
+	conn.Close()
 	if err := <-sent; err != nil {
 		t.Error(err)
 	}
@@ -89,6 +90,13 @@ func send(ctx context.Context, s *spool.Spool, f *file, listener net.Listener) e
 			return fmt.Errorf("%d of %d bytes, %w", moved, n, err)
 		}
 		off += n
+	}
+	// A closed socket with a full queue may be reset where TCP is short of memory.
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		return err
 	}
 	return s.Check()
 }
