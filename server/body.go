@@ -108,7 +108,8 @@ func (b *body) pushFile(socket int) progress {
 			b.failed = err
 			return broken
 		}
-		n = min(n, b.rest.End-b.rest.Off)
+		// The spool plans by where it last saw the reader, so ask again before long.
+		n = min(n, b.rest.End-b.rest.Off, knownAhead)
 	}
 	sent, err := b.content.Sendfile(socket, b.rest.Off, n)
 	if err == nil {
@@ -123,6 +124,9 @@ func (b *body) pushFile(socket int) progress {
 	}
 	return allSent
 }
+
+// knownAhead is how many bytes are sent without asking the spool whether they are there.
+const knownAhead = 4 << 20
 
 func (b *body) stop(err error) progress {
 	switch {

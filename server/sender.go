@@ -65,6 +65,8 @@ func (s *Server) sendOn(conn *conn, c echo.Context, log *entry, f *file, b body)
 
 // handOver takes the connection from net/http and starts a sender for what is left of its body.
 func (s *Server) handOver(c *conn, w http.ResponseWriter, log *entry, rejoin bool) error {
+	b := c.body
+	c.body, c.last, c.lastURI = body{}, nil, ""
 	_, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return &writeError{err}
@@ -73,8 +75,7 @@ func (s *Server) handOver(c *conn, w http.ResponseWriter, log *entry, rejoin boo
 		early, _ := rw.Reader.Peek(n)
 		c.early = append(bytes.Clone(early), c.early...)
 	}
-	d := &sender{server: s, conn: c, body: c.body, log: log, rejoin: rejoin, deadline: writeDeadline{rc: c, limit: s.stallLimit}}
-	c.body, c.last, c.lastURI = body{}, nil, ""
+	d := &sender{server: s, conn: c, body: b, log: log, rejoin: rejoin, deadline: writeDeadline{rc: c, limit: s.stallLimit}}
 	if len(c.head) == 0 {
 		c.head = nil
 	}
