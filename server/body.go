@@ -128,6 +128,7 @@ func (b *body) pushFile(socket int) progress {
 // knownAhead is how many bytes are sent without asking the spool whether they are there.
 const knownAhead = 4 << 20
 
+// stop says what an error of sending means.
 func (b *body) stop(err error) progress {
 	switch {
 	case err == syscall.EAGAIN:
