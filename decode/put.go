@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 
+	"golang.org/x/sync/errgroup"
+
 	"spillway/decode/chk"
 	"spillway/decode/grid"
 	"spillway/decode/hashtree"
@@ -143,7 +145,9 @@ func (p *put) write(ctx context.Context) (Cap, error) {
 	if err != nil {
 		panic("internal error: " + err.Error())
 	}
-	shares, err := p.create(ctx, v.index)
+	ctx, cancel := context.WithCancelCause(ctx) // of the uploads
+	defer cancel(nil)
+	shares, err := p.create(ctx, cancel, v.index)
 	if err != nil {
 		return Cap{}, err
 	}
@@ -167,17 +171,18 @@ func (p *put) write(ctx context.Context) (Cap, error) {
 	if cap.ueb, err = encoder.Finish(); err != nil {
 		return Cap{}, fmt.Errorf("decode: writing the hash trees: %w", err)
 	}
-	for num, u := range p.uploads {
-		if ctx.Err() != nil {
-			return Cap{}, context.Cause(ctx)
-		}
-		if u == nil {
-			continue
-		}
-		if err := u.Commit(); err != nil {
-			return Cap{}, fmt.Errorf("decode: committing share %d on %v: %w", num, p.server(num), err)
+	if ctx.Err() != nil {
+		return Cap{}, context.Cause(ctx)
+	}
+	err = p.each(func(num int) error {
+		if err := p.uploads[num].Commit(); err != nil {
+			return fmt.Errorf("decode: committing share %d on %v: %w", num, p.server(num), err)
 		}
 		p.uploads[num] = nil
+		return nil
+	})
+	if err != nil {
+		return Cap{}, err
 	}
 	return seal(cap), nil
 }
@@ -186,8 +191,23 @@ func (p *put) server(num int) grid.Server {
 	return p.client.servers[num%len(p.client.servers)]
 }
 
-// create begins every share that is not there yet.
-func (p *put) create(ctx context.Context, si grid.StorageIndex) ([]io.WriterAt, error) {
+// sideBySide is how many shares are begun, committed or aborted at once, for servers may be far away.
+const sideBySide = 16
+
+// each runs f for every upload that is not over, several at a time, and returns the first error.
+func (p *put) each(f func(num int) error) error {
+	var g errgroup.Group
+	g.SetLimit(sideBySide)
+	for num, u := range p.uploads {
+		if u != nil {
+			g.Go(func() error { return f(num) })
+		}
+	}
+	return g.Wait()
+}
+
+// create begins every share that is not there yet. One that cannot be begun cancels the others.
+func (p *put) create(ctx context.Context, cancel context.CancelCauseFunc, si grid.StorageIndex) ([]io.WriterAt, error) {
 	size := chk.ShareSize(p.geometry, p.opts.layout)
 	secret := p.opts.LeaseSecret
 	if secret == nil {
@@ -197,26 +217,35 @@ func (p *put) create(ctx context.Context, si grid.StorageIndex) ([]io.WriterAt, 
 	lease := grid.NewLease(secret, si)
 	shares := make([]io.WriterAt, p.geometry.N)
 	p.uploads = make([]grid.Upload, p.geometry.N)
+	var g errgroup.Group
+	g.SetLimit(sideBySide)
 	for num := range shares {
-		u, err := p.server(num).Create(ctx, si, num, size, lease)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("decode: beginning share %d on %v: %w", num, p.server(num), err)
-		}
-		p.uploads[num], shares[num] = u, u
+		g.Go(func() error {
+			u, err := p.server(num).Create(ctx, si, num, size, lease)
+			if errors.Is(err, fs.ErrExist) {
+				return nil
+			}
+			if err != nil {
+				err = fmt.Errorf("decode: beginning share %d on %v: %w", num, p.server(num), err)
+				cancel(err)
+				return err
+			}
+			p.uploads[num], shares[num] = u, u
+			return nil
+		})
+	}
+	if g.Wait() != nil {
+		return nil, context.Cause(ctx) // of all errors the one that came first
 	}
 	return shares, nil
 }
 
 // abort discards what is not committed.
 func (p *put) abort() error {
-	var err error
-	for _, u := range p.uploads {
-		if u != nil {
-			err = errors.Join(err, u.Abort())
-		}
-	}
-	return err
+	errs := make([]error, len(p.uploads))
+	p.each(func(num int) error {
+		errs[num] = p.uploads[num].Abort()
+		return nil
+	})
+	return errors.Join(errs...)
 }

@@ -71,10 +71,13 @@ func NewEncoder(g Geometry, version int, shares []io.WriterAt) (*Encoder, error)
 	return e, nil
 }
 
-// each runs f for every share, a few at a time, and returns the first error.
+// sideBySide is how many shares are written at once, for their servers may be far away.
+const sideBySide = 16
+
+// each runs f for every share, several at a time, and returns the first error.
 func (e *Encoder) each(f func(num int) error) error {
 	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(max(sideBySide, runtime.GOMAXPROCS(0)))
 	for num := range e.shares {
 		g.Go(func() error {
 			if err := f(num); err != nil {

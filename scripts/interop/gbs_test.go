@@ -100,6 +100,7 @@ func TestGBS(t *testing.T) {
 		readByTahoe(t, g, cap, size, want)
 		readBySpillway(t, mixed, gw, cap, size, want)
 	})
+	t.Run("Check", func(t *testing.T) { check(t, g, urls) })
 	t.Run("Leases", func(t *testing.T) { leases(t, g, urls) })
 	t.Run("Corrupt", func(t *testing.T) { corrupt(t, g, gw) })
 	t.Run("Refused", func(t *testing.T) { refused(t, g, urls) })

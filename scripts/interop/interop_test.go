@@ -71,7 +71,7 @@ func TestInterop(t *testing.T) {
 
 	t.Run("SameCap", func(t *testing.T) { sameCap(t, g) })
 	t.Run("TahoeGetFromSpillway", func(t *testing.T) { tahoeGetFromSpillway(t, g, gw) })
-	t.Run("Check", func(t *testing.T) { check(t, g) })
+	t.Run("Check", func(t *testing.T) { check(t, g, g.Storage) })
 }
 
 // readBySpillway gets a file with `spillway get`, and over HTTP with a gateway.
@@ -159,10 +159,10 @@ func tahoeGetFromSpillway(t *testing.T, g *grid, gw *gateway.Gateway) {
 
 // check: `spillway check` of a file that Tahoe-LAFS uploaded is content until
 // fewer than k shares are wholly good.
-func check(t *testing.T, g *grid) {
+func check(t *testing.T, g *grid, servers []string) {
 	file, _ := sample.Write(t, 8, 300_000)
 	cap := g.put(t, file)
-	args := append([]string{"check", "--json"}, gateway.ServerFlags(g.Storage)...)
+	args := append([]string{"check", "--json"}, gateway.ServerFlags(servers)...)
 	args = append(args, cap)
 
 	out, err := gateway.Run(t, args...)

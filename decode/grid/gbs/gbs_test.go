@@ -445,34 +445,31 @@ func TestUploadRequests(t *testing.T) {
 	}
 }
 
-// TestUploadFails fails the first request of an upload, the second, and so on, before and
-// after the server has done it: the upload fails and leaves nothing, save that of
-// the last one the server knows more than we do.
+// TestUploadFails: from its first request on, or its second, and so on, a server does nothing more
+// but abort, or does it and does not say so. The upload fails and leaves nothing, save a share
+// that is complete without our knowing.
 func TestUploadFails(t *testing.T) {
-	for _, after := range []bool{false, true} {
+	for _, mute := range []bool{false, true} {
 		for nth := 1; ; nth++ {
 			f := start(t)
 			s := f.client(t)
-			count, failed := 0, false
+			count := 0
 			f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
 				f.mu.Lock()
 				count++
-				fail := count == nth && !failed
-				failed = failed || fail
+				fail := count >= nth && r.Method != http.MethodPut
 				f.mu.Unlock()
-				if !fail || r.Method == http.MethodPut {
-					return false
-				}
-				if after {
+				if fail && mute {
 					f.answer(&discardWriter{header: http.Header{}}, r)
 				}
-				cut(w)
-				return true
+				if fail {
+					cut(w)
+				}
+				return fail
 			})
-			share := make([]byte, 600_000)
-			err := upload(t.Context(), s, gridtest.StorageIndex(), share)
+			err := upload(t.Context(), s, gridtest.StorageIndex(), make([]byte, 600_000))
 			if err == nil {
-				if nth < 5 {
+				if nth <= 5 {
 					t.Errorf("request %d failed and the upload did not", nth)
 				}
 				break
@@ -480,11 +477,48 @@ func TestUploadFails(t *testing.T) {
 			if err := secretsIn(err.Error()); err != nil {
 				t.Error(err)
 			}
-			complete := after && len(f.shares) == 1 && strings.Contains(err.Error(), "405")
+			complete := mute && len(f.shares) == 1 && strings.Contains(err.Error(), "405")
 			if len(f.uploads) != 0 || (len(f.shares) != 0 && !complete) {
-				t.Errorf("request %d (after: %v): left %d uploads, %d shares: %v", nth, after, len(f.uploads), len(f.shares), err)
+				t.Errorf("request %d (mute: %v): left %d uploads, %d shares: %v", nth, mute, len(f.uploads), len(f.shares), err)
 			}
 		}
+	}
+}
+
+// TestClosedConnections: requests survive that the server closes their connection, as it does
+// with those that were idle, as long as they can be repeated.
+func TestClosedConnections(t *testing.T) {
+	f := start(t)
+	s := f.client(t)
+	cutting := false
+	f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		f.mu.Lock()
+		cutting = !cutting && r.Method == http.MethodPatch
+		now := cutting
+		f.mu.Unlock()
+		if now {
+			cut(w)
+		}
+		return now
+	})
+	si := gridtest.StorageIndex()
+	share := bytes.Repeat([]byte("share"), 120_000)
+	if err := upload(t.Context(), s, si, share); err != nil {
+		t.Fatal(err)
+	}
+	sh, err := s.Open(t.Context(), si, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(share))
+	for off := 0; off < len(got); off += 100_000 {
+		f.CloseClientConnections()
+		if _, err := sh.ReadAt(t.Context(), int64(off), got[off:off+100_000]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(got, share) {
+		t.Error("the share is another one")
 	}
 }
 

@@ -154,7 +154,8 @@ func (u *upload) gather(p []byte, off int64) bool {
 	return true
 }
 
-// patch sends a range; none if b is empty.
+// patch sends a range; none if b is empty. If the connection fails, which may have been idle for too
+// long, it sends the range once more: servers take the same bytes twice.
 func (u *upload) patch(b []byte, off int64, status int, answer any) error {
 	if len(b) == 0 {
 		return nil
@@ -165,7 +166,12 @@ func (u *upload) patch(b []byte, off int64, status int, answer any) error {
 		"Content-Range": {"bytes " + strconv.FormatInt(off, 10) + "-" + strconv.FormatInt(last, 10) + "/*"},
 		secretHeader:    {u.secret},
 	}
-	if err := u.call(http.MethodPatch, u.path, header, b, status, answer); err != nil {
+	err := u.call(http.MethodPatch, u.path, header, b, status, answer)
+	var refused refusal
+	if err != nil && u.ctx.Err() == nil && !errors.As(err, &refused) && !errors.Is(err, errNoAnswer) {
+		err = u.call(http.MethodPatch, u.path, header, b, status, answer)
+	}
+	if err != nil {
 		u.err = fmt.Errorf("writing bytes %d to %d: %w", off, last, err)
 	}
 	return u.err
