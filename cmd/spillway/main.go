@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -78,7 +79,7 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(std.err, "spillway: %v\nTry 'spillway --help'.\n", err)
+		fmt.Fprintf(std.err, "spillway: %s\nTry 'spillway --help'.\n", parseErrorText(err))
 		return exitUsage
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
@@ -96,6 +97,17 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 	}
 	fmt.Fprintf(std.err, "spillway: %v\n", err)
 	return exitFailed
+}
+
+// parseErrorText is what is wrong with the command line. An argument that nothing wants
+// may be a cap, or a server's URL, and is not repeated.
+func parseErrorText(err error) string {
+	const unexpected = "unexpected argument"
+	text := err.Error()
+	if i := strings.Index(text, unexpected); i >= 0 {
+		return text[:i] + unexpected
+	}
+	return text
 }
 
 // usageError is a fault of the command line that only the command itself can see.

@@ -51,7 +51,7 @@ type fakeUpload struct {
 }
 
 // start starts a server that ends with the test.
-func start(t *testing.T) *fake {
+func start(t testing.TB) *fake {
 	t.Helper()
 	f := &fake{shares: map[string][]byte{}, uploads: map[string]*fakeUpload{}, conns: map[net.Conn]struct{}{}}
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(f.serve))
@@ -97,13 +97,13 @@ func (f *fake) connections() (ever, open int) {
 }
 
 // client returns a client of the server.
-func (f *fake) client(t *testing.T) *gbs.Server {
+func (f *fake) client(t testing.TB) *gbs.Server {
 	t.Helper()
 	return parse(t, "pb://"+f.key()+"@"+f.address()+"/"+swissnum+"#v=1")
 }
 
 // parse returns the client of a URL, which is closed at the end of the test.
-func parse(t *testing.T, url string) *gbs.Server {
+func parse(t testing.TB, url string) *gbs.Server {
 	t.Helper()
 	s, err := gbs.Parse(url)
 	if err != nil {

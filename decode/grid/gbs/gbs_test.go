@@ -99,6 +99,7 @@ func TestReadFaults(t *testing.T) {
 		"no last chunk":       {rawly(head + "Transfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n"), "cut"},
 		"bad chunk":           {rawly(head + "Transfer-Encoding: chunked\r\n\r\nxyz\r\n0123456789\r\n"), "chunk"},
 		"cut in the header":   {rawly(head), "cut"},
+		"endless header":      {rawly("HTTP/1.1 206 Partial Content\r\nX: " + strings.Repeat("x", 100_000)), "exceeded"},
 		"not HTTP":            {rawly("SSH-2.0-OpenSSH_9.2\r\n"), "malformed"},
 		"cut at once":         {cut, "cut"},
 	} {
