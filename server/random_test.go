@@ -39,12 +39,14 @@ func TestRandomClients(t *testing.T) {
 	for range clients {
 		rng := rand.New(rand.NewPCG(rng.Uint64(), 0))
 		running.Go(func() {
+			transport := &http.Transport{DisableKeepAlives: rng.IntN(2) == 0, DisableCompression: true}
+			defer transport.CloseIdleConnections()
 			for range requests {
 				f := files[rng.IntN(len(files))]
 				if rng.IntN(15) == 0 {
 					g.spool.PurgeAll(rng.IntN(2) == 0)
 				}
-				outcome := randomRequest(t, rng, f.url, f.data)
+				outcome := randomRequest(t, rng, transport, f.url, f.data)
 				mu.Lock()
 				counts[outcome]++
 				mu.Unlock()
@@ -66,7 +68,7 @@ func TestRandomClients(t *testing.T) {
 }
 
 // randomRequest sends one request, checks its answer and says how it ended.
-func randomRequest(t *testing.T, rng *rand.Rand, url string, data []byte) string {
+func randomRequest(t *testing.T, rng *rand.Rand, transport *http.Transport, url string, data []byte) string {
 	req, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
 	if err != nil {
 		t.Error(err)
@@ -89,7 +91,6 @@ func randomRequest(t *testing.T, rng *rand.Rand, url string, data []byte) string
 	} else {
 		want, status = [][]byte{data}, http.StatusOK
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
 	res, err := transport.RoundTrip(req)
 	if err != nil {
 		return "cut before the header" // the header of a short answer waits for its bytes
