@@ -157,8 +157,8 @@ func BenchmarkWhole(b *testing.B) {
 func BenchmarkStalled(b *testing.B) {
 	for _, files := range []int{1, 500} {
 		b.Run(strconv.Itoa(files), func(b *testing.B) {
-			const size = 1 << 20
-			_, addr, _ := newBenchServer(b, size)
+			const size = 5 << 20 // more than a socket takes
+			s, addr, _ := newBenchServer(b, size)
 			tcp, err := net.ResolveTCPAddr("tcp", addr)
 			if err != nil {
 				b.Fatal(err)
@@ -171,6 +171,7 @@ func BenchmarkStalled(b *testing.B) {
 			for n := range b.N {
 				defer askAndStall(b, tcp, benchCap(size, n%files))()
 			}
+			await(b, "all are handed over", func() bool { return s.HandedOver() >= b.N })
 			debug.FreeOSMemory()
 			b.ReportMetric(float64(resident(b)-before)/float64(b.N), "resident-bytes/client")
 		})

@@ -44,7 +44,7 @@ func (g *gateway) ask(cap string, headers ...string) (net.Conn, *bufio.Reader) {
 }
 
 // await waits until something is so that another goroutine brings about.
-func await(t *testing.T, what string, is func() bool) {
+func await(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
