@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -174,14 +175,7 @@ func (p *put) write(ctx context.Context) (Cap, error) {
 	if ctx.Err() != nil {
 		return Cap{}, context.Cause(ctx)
 	}
-	err = p.each(func(num int) error {
-		if err := p.uploads[num].Commit(); err != nil {
-			return fmt.Errorf("decode: committing share %d on %v: %w", num, p.server(num), err)
-		}
-		p.uploads[num] = nil
-		return nil
-	})
-	if err != nil {
+	if err := p.commit(); err != nil {
 		return Cap{}, err
 	}
 	return seal(cap), nil
@@ -191,20 +185,8 @@ func (p *put) server(num int) grid.Server {
 	return p.client.servers[num%len(p.client.servers)]
 }
 
-// sideBySide is how many shares are begun, committed or aborted at once, for servers may be far away.
+// sideBySide is how many shares are begun or committed at once, for servers may be far away.
 const sideBySide = 16
-
-// each runs f for every upload that is not over, several at a time, and returns the first error.
-func (p *put) each(f func(num int) error) error {
-	var g errgroup.Group
-	g.SetLimit(sideBySide)
-	for num, u := range p.uploads {
-		if u != nil {
-			g.Go(func() error { return f(num) })
-		}
-	}
-	return g.Wait()
-}
 
 // create begins every share that is not there yet. One that cannot be begun cancels the others.
 func (p *put) create(ctx context.Context, cancel context.CancelCauseFunc, si grid.StorageIndex) ([]io.WriterAt, error) {
@@ -240,12 +222,39 @@ func (p *put) create(ctx context.Context, cancel context.CancelCauseFunc, si gri
 	return shares, nil
 }
 
-// abort discards what is not committed.
+// commit makes every share visible.
+func (p *put) commit() error {
+	var g errgroup.Group
+	g.SetLimit(sideBySide)
+	for num, u := range p.uploads {
+		if u == nil {
+			continue
+		}
+		g.Go(func() error {
+			if err := u.Commit(); err != nil {
+				return fmt.Errorf("decode: committing share %d on %v: %w", num, p.server(num), err)
+			}
+			p.uploads[num] = nil
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// abort discards what is not committed, all at once: servers that are gone take their time.
 func (p *put) abort() error {
 	errs := make([]error, len(p.uploads))
-	p.each(func(num int) error {
-		errs[num] = p.uploads[num].Abort()
-		return nil
-	})
+	var work sync.WaitGroup
+	for num, u := range p.uploads {
+		if u == nil {
+			continue
+		}
+		work.Go(func() {
+			if err := u.Abort(); err != nil {
+				errs[num] = fmt.Errorf("decode: discarding share %d on %v: %w", num, p.server(num), err)
+			}
+		})
+	}
+	work.Wait()
 	return errors.Join(errs...)
 }

@@ -41,6 +41,9 @@ func (s *Server) Create(ctx context.Context, si grid.StorageIndex, num int, size
 	if num < 0 || num >= maxShares || size <= 0 {
 		return nil, fmt.Errorf("%w: share %d of %d bytes", fs.ErrInvalid, num, size)
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if s.node.Load() == nil {
 		// The lease's secrets depend on the certificate, so a connection comes first.
 		bounded, cancel := context.WithTimeoutCause(ctx, requestTimeout, errNoAnswer)
