@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"testing"
 
 	"spillway/decode"
+	"spillway/decode/grid"
+	"spillway/decode/grid/dir"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -215,4 +218,68 @@ func resident(b *testing.B) int64 {
 	}
 	b.Fatal("no VmRSS")
 	return 0
+}
+
+// BenchmarkCold is what a client that takes nothing starts: a file is decoded from shares in the page cache into
+// a spool file on the disk, whole, by as many workers as there are processors (-cpu).
+func BenchmarkCold(b *testing.B) {
+	const size = 256 << 20
+	data := pattern(size)
+	for _, segment := range []int64{128 << 10, 1 << 20} {
+		var all []grid.Server
+		for range 10 {
+			all = append(all, dir.New(b.TempDir()))
+		}
+		uploader, err := decode.New(decode.Config{Servers: all})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer uploader.Close()
+		cap, err := uploader.Put(b.Context(), bytes.NewReader(data), decode.PutOptions{SegmentSize: segment})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, shares := range []struct {
+			name    string
+			servers []grid.Server
+		}{{"primary", all[:3]}, {"parity", all[7:]}} {
+			b.Run(fmt.Sprintf("segment=%d/%s", segment, shares.name), func(b *testing.B) {
+				b.SetBytes(size)
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := spoolWhole(b.Context(), cap, shares.servers); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// spoolWhole decodes a file into a spool of its own.
+func spoolWhole(ctx context.Context, cap decode.Cap, servers []grid.Server) error {
+	client, err := decode.New(decode.Config{Servers: servers})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	sp, err := spool.Open(spool.Config{})
+	if err != nil {
+		return err
+	}
+	defer sp.Close()
+	r, err := sp.Acquire(cap.ID(), cap.Size(), func(ctx context.Context) (spool.Source, error) { return client.Open(ctx, cap) })
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	r.Want(spool.Extent{Off: 0, End: cap.Size()})
+	for off := int64(0); off < cap.Size(); {
+		n, err := r.Wait(ctx, off)
+		if err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
 }
