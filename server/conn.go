@@ -211,6 +211,7 @@ func (l *listener) accept() {
 		a := arrival{c, err}
 		if tcp, ok := c.(*net.TCPConn); ok {
 			if raw, err := tcp.SyscallConn(); err == nil {
+				limitUnsent(raw)
 				a.conn = &conn{TCPConn: tcp, raw: raw, listener: l}
 			}
 		}
@@ -218,6 +219,18 @@ func (l *listener) accept() {
 			return
 		}
 	}
+}
+
+// unsentLimit is about how many bytes that are not on the wire yet a connection holds in the kernel. By itself
+// that lets some megabytes gather for each client, from which nobody gains: they are in the page
+// cache. A thousand stalled clients would fill what the kernel has for all of TCP.
+const unsentLimit = 16 << 10
+
+// limitUnsent sets unsentLimit; a connection that knows no such limit (multipath TCP) goes without.
+func limitUnsent(raw syscall.RawConn) {
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentLimit)
+	})
 }
 
 // arrive hands a to Accept; false if the listener is closed, which closes a.conn.

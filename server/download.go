@@ -39,9 +39,12 @@ func (s *Server) download(c echo.Context, log *entry) error {
 		return &failure{status: p.status, line: "the file has no bytes in the range asked for"}
 	}
 	log.ranged = p.status == http.StatusPartialContent
-	if len(p.parts) == 0 { // 304, or an empty file
+	setFields := func() {
 		setHeader(res.Header(), f.header)
 		p.setHeader(res.Header(), rep)
+	}
+	if len(p.parts) == 0 { // 304, or an empty file
+		setFields()
 		res.WriteHeader(p.status)
 		return nil
 	}
@@ -69,17 +72,16 @@ func (s *Server) download(c echo.Context, log *entry) error {
 		return err
 	}
 	log.firstByte = time.Since(log.start)
-	b := newBody(content, p, rep, s.metrics.copied)
-	switch conn := connOf(r.Context()); {
-	case head:
-		setHeader(res.Header(), f.header)
-		p.setHeader(res.Header(), rep)
+	if head {
+		setFields()
 		res.WriteHeader(p.status)
-	case conn != nil:
+		return nil
+	}
+	b := newBody(content, p, rep, s.metrics.copied)
+	if conn := connOf(r.Context()); conn != nil {
 		err = s.sendOn(conn, c, log, f, b)
-	default:
-		setHeader(res.Header(), f.header)
-		p.setHeader(res.Header(), rep)
+	} else {
+		setFields()
 		err = s.copyOut(c, &b)
 	}
 	handedOver = errors.Is(err, errHandedOver)

@@ -12,10 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"spillway/decode"
 	"spillway/server"
@@ -54,7 +51,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if token == "" && !isLoopback(c.AdminListen) {
 		return usagef("--admin-listen %s is reachable from other machines: set --admin-token-file, or listen on 127.0.0.1", c.AdminListen)
 	}
-	public, err := listenPublic(ctx, c.Listen)
+	public, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listening for downloads: %w", err)
 	}
@@ -83,24 +80,6 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) error {
 		},
 	}
 	return g.serve(ctx, log)
-}
-
-// unsentLimit is about how many bytes that are not on the wire yet a connection holds in the kernel. By itself
-// that lets some megabytes gather for each client, from which nobody gains: they are in the page
-// cache. A thousand stalled clients would fill what the kernel has for all of TCP.
-const unsentLimit = 16 << 10
-
-// listenPublic listens for downloads. Multipath TCP is off, as it has no such limit.
-func listenPublic(ctx context.Context, address string) (net.Listener, error) {
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var failed error
-		err := c.Control(func(fd uintptr) {
-			failed = os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentLimit))
-		})
-		return errors.Join(err, failed)
-	}}
-	config.SetMultipathTCP(false)
-	return config.Listen(ctx, "tcp", address)
 }
 
 // readToken returns the administrator's token, or "" when there is no file.
