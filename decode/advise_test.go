@@ -53,7 +53,7 @@ func TestAdvise(t *testing.T) {
 			}
 			r := &reporter{memServer: servers[0], onReport: onReport, told: make(chan struct{}, 100)}
 			var log logBook
-			client, err := decode.New(decode.Config{Servers: []grid.Server{r}, Log: log.logger()})
+			client, err := decode.New(decode.Config{Servers: []decode.Server{{Server: r}}, Log: log.logger()})
 			if err != nil {
 				t.Fatal(err)
 			}

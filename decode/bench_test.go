@@ -141,7 +141,7 @@ func BenchmarkWriteChunks(b *testing.B) {
 			}
 			b.Run(fmt.Sprintf("segment=%d/%s", segment, choice.name), func(b *testing.B) {
 				// Another client would remember which shares there were.
-				f, err := newClient(b, decode.Config{Servers: []grid.Server{server}}).Open(b.Context(), c)
+				f, err := newClient(b, decode.Config{Servers: []decode.Server{{Server: server}}}).Open(b.Context(), c)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -86,7 +86,7 @@ func (f *File) check(ctx context.Context) (Report, error) {
 			for _, err := range s.check(ctx) {
 				problems = append(problems, problemText(err))
 			}
-			r.Shares[i] = ShareReport{Share: s.num, Server: s.server.String(), Good: len(problems) == 0, Problems: problems}
+			r.Shares[i] = ShareReport{Share: s.num, Server: s.member.String(), Good: len(problems) == 0, Problems: problems}
 			return context.Cause(ctx)
 		})
 	}

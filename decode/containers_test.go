@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"spillway/decode"
-	"spillway/decode/grid"
 	"spillway/decode/grid/dir"
 )
 
@@ -33,7 +32,7 @@ func TestContainers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			base := t.TempDir()
 			var log logBook
-			client := newClient(t, decode.Config{Servers: []grid.Server{dir.New(base)}, Log: log.logger()})
+			client := newClient(t, decode.Config{Servers: []decode.Server{{Server: dir.New(base)}}, Log: log.logger()})
 			data := plaintext(100_000)
 			c, err := client.Put(t.Context(), bytes.NewReader(data), decode.PutOptions{K: 2, N: 3, SegmentSize: 30_000})
 			if err != nil {
@@ -63,7 +62,7 @@ func TestContainers(t *testing.T) {
 			if err := os.Remove(filepath.Join(slot, "2")); err != nil {
 				t.Fatal(err)
 			}
-			other := newClient(t, decode.Config{Servers: []grid.Server{dir.New(base)}})
+			other := newClient(t, decode.Config{Servers: []decode.Server{{Server: dir.New(base)}}})
 			got, err := get(t.Context(), other, c)
 			var missing *decode.NotEnoughSharesError
 			if lost := test.part == "container" || name == "truncated in a block"; lost != errors.As(err, &missing) || !lost && (err != nil || !bytes.Equal(got, data)) {

@@ -16,13 +16,11 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
-
-	"spillway/decode/grid"
 )
 
 // Config configures a Client. The zero value of every field but Servers works.
 type Config struct {
-	Servers       []grid.Server // in order of preference; the Client closes them
+	Servers       []Server      // in order of preference; the Client closes them
 	Memory        int64         // bytes for chunks being decoded; 0 means 16 MiB
 	MetadataBytes int64         // bytes of verified metadata kept; 0 means 4 MiB
 	Patience      time.Duration // how long a share may keep a reader waiting before another is read as well; 0 means 5 s
@@ -32,7 +30,6 @@ type Config struct {
 
 // Client reads files from a grid and writes them; safe for concurrent use.
 type Client struct {
-	servers  []grid.Server
 	memory   *semaphore.Weighted
 	limit    int64 // of memory
 	metadata *metadataCache
@@ -46,23 +43,25 @@ type Client struct {
 
 	readers sync.WaitGroup // goroutines of chunks; they end when the last File closes
 
-	mu     sync.Mutex
-	closed bool
-	files  map[*File]struct{}
-	spare  []*chunk // to be used again, while files are open
+	mu      sync.Mutex
+	closed  bool
+	members []*member // in order of preference
+	files   map[*File]struct{}
+	spare   []*chunk // to be used again, while files are open
 
 	corruptShares, serverErrors  atomic.Int64
 	metadataHits, metadataMisses atomic.Int64
 	in                           atomic.Int64 // bytes of memory taken
 }
 
+var errNoServers = errors.New("decode: no servers")
+
 // New returns a Client of the configured servers.
 func New(cfg Config) (*Client, error) {
 	if len(cfg.Servers) == 0 {
-		return nil, errors.New("decode: no servers")
+		return nil, errNoServers
 	}
 	c := &Client{
-		servers:  cfg.Servers,
 		limit:    orDefault(cfg.Memory, 16<<20),
 		patience: orDefault(cfg.Patience, 5*time.Second),
 		timeout:  orDefault(cfg.Timeout, 30*time.Second),
@@ -71,6 +70,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
+	}
+	for _, s := range cfg.Servers {
+		c.members = append(c.members, &member{Server: s, uses: 1})
 	}
 	c.memory = semaphore.NewWeighted(c.limit)
 	var err error
@@ -109,11 +111,7 @@ func (c *Client) Close() error {
 	c.work.Wait()
 	c.readers.Wait()
 	c.metadata.close()
-	var err error
-	for _, s := range c.servers {
-		err = errors.Join(err, s.Close())
-	}
-	return err
+	return c.release(c.members)
 }
 
 // enter begins a call of the Client: the context that it returns ends with the

@@ -55,7 +55,8 @@ type File struct {
 	changed  chan struct{} // closed and replaced whenever what follows grows or a server answers
 	shares   []*share      // every share known; only grows
 	order    []*share      // shares, the preferred first; nil when out of date
-	asked    bool          // the servers have been asked
+	members  []*member     // those that are used; only grows, where servers were added meanwhile
+	asked    int           // how many of them have been asked
 	listing  int           // servers that have not said yet which shares they hold
 	opening  int           // servers whose shares may still yield the UEB
 	failed   []ServerError // servers that did not answer
@@ -85,6 +86,7 @@ func (c *Client) newFile(v VerifyCap, id string) (*File, error) {
 		return nil, ErrClosed
 	}
 	c.files[f] = struct{}{}
+	f.members = c.useMoreLocked(nil)
 	c.work.Add(1)
 	return f, nil
 }
@@ -175,7 +177,7 @@ func (f *File) remember() {
 	}
 	for _, s := range f.shares {
 		if !s.gone {
-			m.places = append(m.places, place{server: s.serverIndex, num: s.num})
+			m.places = append(m.places, place{member: s.member, num: s.num})
 		}
 	}
 	if f.distinctLocked() >= f.cap.k {
@@ -195,7 +197,9 @@ func (f *File) adopt(m *fileMetadata) {
 		f.roots.finish(m.roots, nil)
 	}
 	for _, p := range m.places {
-		f.addLocked(p.server, p.num)
+		if slices.Contains(f.members, p.member) {
+			f.addLocked(p.member, p.num)
+		}
 	}
 }
 
@@ -226,6 +230,7 @@ func (f *File) Close() error {
 	for _, s := range f.shares {
 		err = errors.Join(err, s.close())
 	}
+	err = errors.Join(err, f.client.release(f.members))
 	f.client.mu.Lock()
 	delete(f.client.files, f)
 	if len(f.client.files) == 0 {
@@ -281,7 +286,7 @@ func (f *File) candidates() []*share {
 	if f.order == nil {
 		f.order = slices.Clone(f.shares)
 		slices.SortFunc(f.order, func(a, b *share) int {
-			return cmp.Or(cmp.Compare(a.demerits, b.demerits), cmp.Compare(a.num, b.num), cmp.Compare(a.serverIndex, b.serverIndex))
+			return cmp.Or(cmp.Compare(a.demerits, b.demerits), cmp.Compare(a.num, b.num), cmp.Compare(a.rank, b.rank))
 		})
 	}
 	return f.order
@@ -296,7 +301,7 @@ func (f *File) notEnough(unusable func(*share) bool) error {
 	defer f.mu.Unlock()
 	e := &NotEnoughSharesError{Needed: f.cap.k, Total: f.cap.n, Failed: slices.Clone(f.failed)}
 	for _, s := range f.shares {
-		p := SharePlace{Share: s.num, Server: s.server.String()}
+		p := SharePlace{Share: s.num, Server: s.member.String()}
 		switch {
 		case !unusable(s):
 			e.Found = append(e.Found, p)

@@ -263,7 +263,7 @@ func (c *chunk) loseCalm() {
 		}
 		r.slow = true
 		c.used[r.share.num]--
-		r.share.report(ServerError{Server: r.share.server.String(), Err: errSlow})
+		r.share.report(ServerError{Server: r.share.member.String(), Err: errSlow})
 		if r.slot >= 0 {
 			r.abandoned = true
 			r.cancel(nil)

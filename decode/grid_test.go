@@ -44,10 +44,10 @@ func newGrid(count int) []*memServer {
 	return servers
 }
 
-func asServers(servers []*memServer) []grid.Server {
-	var list []grid.Server
+func asServers(servers []*memServer) []decode.Server {
+	var list []decode.Server
 	for _, s := range servers {
-		list = append(list, s)
+		list = append(list, decode.Server{Server: s})
 	}
 	return list
 }

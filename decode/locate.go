@@ -3,20 +3,20 @@ package decode
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"spillway/decode/chk"
-	"spillway/decode/grid"
 )
 
 // addLocked adds a share unless it is known.
-func (f *File) addLocked(serverIndex, num int) *share {
+func (f *File) addLocked(m *member, num int) *share {
 	for _, s := range f.shares {
-		if s.serverIndex == serverIndex && s.num == num {
+		if s.member == m && s.num == num {
 			return s
 		}
 	}
-	s := &share{file: f, server: f.client.servers[serverIndex], serverIndex: serverIndex, num: num}
+	s := &share{file: f, member: m, rank: slices.Index(f.members, m), num: num}
 	f.shares = append(f.shares, s)
 	f.order = nil
 	return s
@@ -66,8 +66,8 @@ func (f *File) distinctLocked() int {
 	return count
 }
 
-// moreToCome tells whether shares that are not known yet may become known. If
-// the known ones were only remembered, the servers are asked now.
+// moreToCome tells whether shares that are not known yet may become known. Servers that
+// have not been asked, because shares were remembered or the servers are new, are asked now.
 func (f *File) moreToCome() bool {
 	f.askServers()
 	f.mu.Lock()
@@ -79,14 +79,15 @@ func (f *File) moreToCome() bool {
 func (f *File) askServers() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.asked || f.closed {
+	if f.closed {
 		return
 	}
-	f.asked = true
-	f.listing, f.opening = len(f.client.servers), len(f.client.servers)
-	for i, server := range f.client.servers {
+	f.members = f.client.useMore(f.members)
+	f.listing += len(f.members) - f.asked
+	f.opening += len(f.members) - f.asked
+	for _, m := range f.members[f.asked:] {
 		f.work.Go(func() {
-			shares := f.list(f.ctx, i, server)
+			shares := f.list(f.ctx, m)
 			f.seekUEB(f.ctx, shares)
 			f.mu.Lock()
 			f.opening--
@@ -94,13 +95,14 @@ func (f *File) askServers() {
 			f.mu.Unlock()
 		})
 	}
+	f.asked = len(f.members)
 }
 
 // list asks one server for its shares.
-func (f *File) list(ctx context.Context, serverIndex int, server grid.Server) []*share {
+func (f *File) list(ctx context.Context, m *member) []*share {
 	ctx, cancel := context.WithTimeoutCause(ctx, f.client.timeout, errTimeout)
 	defer cancel()
-	nums, err := server.Shares(ctx, f.cap.index)
+	nums, err := m.Shares(ctx, f.cap.index)
 	err = timeoutCause(ctx, err)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -108,16 +110,16 @@ func (f *File) list(ctx context.Context, serverIndex int, server grid.Server) []
 	f.notifyLocked()
 	if err != nil {
 		if f.ctx.Err() == nil {
-			f.failed = append(f.failed, ServerError{Server: server.String(), Err: err})
+			f.failed = append(f.failed, ServerError{Server: m.String(), Err: err})
 			f.client.serverErrors.Add(1)
-			f.client.log.Warn("server failed", "file", f.id, "server", server.String(), "error", err.Error())
+			f.client.log.Warn("server failed", "file", f.id, "server", m.String(), "error", err.Error())
 		}
 		return nil
 	}
 	var shares []*share
 	for _, num := range nums {
 		if num >= 0 && num < f.cap.n {
-			shares = append(shares, f.addLocked(serverIndex, num))
+			shares = append(shares, f.addLocked(m, num))
 		}
 	}
 	return shares

@@ -26,8 +26,11 @@ type fileMetadata struct {
 	places []place
 }
 
-// place is a share number and the index of its server.
-type place struct{ server, num int }
+// place is a share number and its server.
+type place struct {
+	member *member
+	num    int
+}
 
 func (m *fileMetadata) cost() int64 {
 	return 512 + int64(len(m.roots))*hashtree.Size + int64(len(m.places))*16

@@ -46,7 +46,8 @@ func (c *Client) Put(ctx context.Context, r io.ReadSeeker, opts PutOptions) (Cap
 	if err != nil {
 		return Cap{}, fmt.Errorf("decode: the file's size: %w", err)
 	}
-	p := &put{client: c, file: r, opts: opts}
+	p := &put{client: c, members: c.useMore(nil), file: r, opts: opts}
+	defer c.release(p.members)
 	if size <= maxLiteral {
 		return p.literal(size)
 	}
@@ -66,6 +67,7 @@ func (c *Client) Put(ctx context.Context, r io.ReadSeeker, opts PutOptions) (Cap
 // put is one file being written.
 type put struct {
 	client   *Client
+	members  []*member
 	file     io.ReadSeeker
 	opts     PutOptions
 	geometry chk.Geometry
@@ -181,8 +183,8 @@ func (p *put) write(ctx context.Context) (Cap, error) {
 	return seal(cap), nil
 }
 
-func (p *put) server(num int) grid.Server {
-	return p.client.servers[num%len(p.client.servers)]
+func (p *put) server(num int) *member {
+	return p.members[num%len(p.members)]
 }
 
 // sideBySide is how many shares are begun or committed at once, for servers may be far away.

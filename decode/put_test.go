@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"spillway/decode"
-	"spillway/decode/grid"
 	"spillway/decode/grid/dir"
 )
 
@@ -225,13 +224,13 @@ func TestPutProgressAndCancel(t *testing.T) {
 // TestPutDirectories writes into storage directories and reads them back.
 func TestPutDirectories(t *testing.T) {
 	base := t.TempDir()
-	var servers []grid.Server
+	var servers []decode.Server
 	for _, name := range []string{"a b", "c%", "d"} {
 		path := filepath.Join(base, name)
 		if err := os.Mkdir(path, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		servers = append(servers, dir.New(path))
+		servers = append(servers, decode.Server{Server: dir.New(path)})
 		again, err := decode.ParseServer(dir.New(path).String())
 		if err != nil || again.String() != dir.New(path).String() {
 			t.Errorf("%v, %v", again, err)

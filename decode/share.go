@@ -14,10 +14,10 @@ import (
 
 // share is one share number on one server.
 type share struct {
-	file        *File
-	server      grid.Server
-	serverIndex int
-	num         int
+	file   *File
+	member *member
+	rank   int // of the member in the File
+	num    int
 
 	// Guarded by file.mu.
 	opened    *call[*openShare]  // nil unless open or being opened
@@ -74,7 +74,7 @@ func (s *share) open(ctx context.Context) (*openShare, error) {
 func (s *share) openNow(ctx context.Context) (*openShare, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.file.client.timeout, errTimeout)
 	defer cancel()
-	bytes, err := s.server.Open(ctx, s.file.cap.index, s.num)
+	bytes, err := s.member.Open(ctx, s.file.cap.index, s.num)
 	if err != nil {
 		return nil, s.blame("container", timeoutCause(ctx, err))
 	}
@@ -84,7 +84,7 @@ func (s *share) openNow(ctx context.Context) (*openShare, error) {
 	if err == nil || errors.Is(err, io.EOF) {
 		o.header, err = chk.ParseHeader(head[:n])
 		if err != nil {
-			err = &CorruptShareError{s.file.cap.index, s.num, s.server.String(), "header", err}
+			err = &CorruptShareError{s.file.cap.index, s.num, s.member.String(), "header", err}
 		}
 	} else {
 		err = s.blame("header", timeoutCause(ctx, err))
@@ -142,9 +142,9 @@ func (s *share) blame(part string, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrClosed):
 		return err // nobody's fault
 	default:
-		return ServerError{Server: s.server.String(), Err: fmt.Errorf("share %d: %w", s.num, err)}
+		return ServerError{Server: s.member.String(), Err: fmt.Errorf("share %d: %w", s.num, err)}
 	}
-	return &CorruptShareError{s.file.cap.index, s.num, s.server.String(), part, err}
+	return &CorruptShareError{s.file.cap.index, s.num, s.member.String(), part, err}
 }
 
 // The parts of a share by which CorruptShareErrors call them.

@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"spillway/decode"
-	"spillway/decode/grid"
 )
 
 // shared returns a path below the directory of published material beside the
@@ -108,7 +107,7 @@ func TestFixtures(t *testing.T) {
 	if err := json.Unmarshal(text, &manifest); err != nil {
 		t.Fatal(err)
 	}
-	var servers []grid.Server
+	var servers []decode.Server
 	for i := range 5 {
 		path, err := filepath.Abs(filepath.Join(dir, "storage", "s"+strconv.Itoa(i)))
 		if err != nil {

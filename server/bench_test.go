@@ -18,7 +18,6 @@ import (
 	"testing"
 
 	"spillway/decode"
-	"spillway/decode/grid"
 	"spillway/decode/grid/dir"
 	"spillway/server"
 	"spillway/spool"
@@ -226,9 +225,9 @@ func BenchmarkCold(b *testing.B) {
 	const size = 256 << 20
 	data := pattern(size)
 	for _, segment := range []int64{128 << 10, 1 << 20} {
-		var all []grid.Server
+		var all []decode.Server
 		for range 10 {
-			all = append(all, dir.New(b.TempDir()))
+			all = append(all, decode.Server{Server: dir.New(b.TempDir())})
 		}
 		uploader, err := decode.New(decode.Config{Servers: all})
 		if err != nil {
@@ -241,7 +240,7 @@ func BenchmarkCold(b *testing.B) {
 		}
 		for _, shares := range []struct {
 			name    string
-			servers []grid.Server
+			servers []decode.Server
 		}{{"primary", all[:3]}, {"parity", all[7:]}} {
 			b.Run(fmt.Sprintf("segment=%d/%s", segment, shares.name), func(b *testing.B) {
 				b.SetBytes(size)
@@ -257,7 +256,7 @@ func BenchmarkCold(b *testing.B) {
 }
 
 // spoolWhole decodes a file into a spool of its own.
-func spoolWhole(ctx context.Context, cap decode.Cap, servers []grid.Server) error {
+func spoolWhole(ctx context.Context, cap decode.Cap, servers []decode.Server) error {
 	client, err := decode.New(decode.Config{Servers: servers})
 	if err != nil {
 		return err

@@ -18,7 +18,6 @@ import (
 	"syscall"
 
 	"spillway/decode"
-	"spillway/decode/grid"
 	"spillway/spool"
 )
 
@@ -41,7 +40,7 @@ func (c *demoCmd) Run(ctx context.Context, std streams, log *slog.Logger) (err e
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
 
 	fmt.Fprintf(std.out, "Making a grid of %d storage servers in %s\n", demoN, temp)
-	servers := make([]grid.Server, demoN)
+	servers := make([]decode.Server, demoN)
 	dirs := make([]string, demoN)
 	for i := range servers {
 		dirs[i] = filepath.Join(temp, fmt.Sprintf("server-%d", i))

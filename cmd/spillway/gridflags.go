@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"spillway/decode"
-	"spillway/decode/grid"
 )
 
 // gridFlags say where shares are. Every command that reads or writes them has these.
@@ -22,7 +21,7 @@ func (f *gridFlags) client(log *slog.Logger) (*decode.Client, error) {
 	if len(f.Server) == 0 {
 		return nil, usagef("no storage servers: give --server URL for each")
 	}
-	servers := make([]grid.Server, 0, len(f.Server))
+	servers := make([]decode.Server, 0, len(f.Server))
 	for i, text := range f.Server {
 		server, err := decode.ParseServer(text)
 		if err != nil {
