@@ -54,6 +54,12 @@ type CorruptionReporter interface {
 	ReportCorrupt(ctx context.Context, si StorageIndex, num int, reason string) error
 }
 
+// Node is a Server that is a Tahoe-LAFS storage node.
+type Node interface {
+	// NodeID names the node once it has been connected to. May be called concurrently.
+	NodeID() (id NodeID, known bool)
+}
+
 // Share reads the bytes of one share, as chk lays them out, without the
 // storage container around it. Its methods may be called concurrently.
 type Share interface {
@@ -68,13 +74,18 @@ type Share interface {
 	io.Closer
 }
 
-// Upload writes one share. Regions may be written in any order, each byte
-// once; calls must not overlap in time.
+// Upload writes one share.
 type Upload interface {
+	// WriteAt writes a region of the share and returns when the server has it, save
+	// for what is kept for Commit. It may be called concurrently: to be faster than one
+	// region for each round trip, which is what makes a server that is far away slow. Regions may
+	// come in any order, each byte once. It returns an error when the server has taken nothing for about
+	// half a minute, and soon when the upload's context ends. P is the caller's again when it has returned.
 	io.WriterAt
-	// Commit makes the share visible, whole, or returns why it could not.
+	// Commit makes the share visible, whole, or returns why it could not, save
+	// that when an answer is lost the share may be there. No WriteAt is under way.
 	Commit() error
 	// Abort discards the share, within seconds even if the server is gone; after
-	// Commit it does nothing.
+	// Commit it does nothing. No WriteAt is under way.
 	Abort() error
 }

@@ -1,5 +1,11 @@
 package gbs
 
+import "context"
+
+// Watch and Move are watch and move.
+func (s *Server) Watch(cancel context.CancelCauseFunc) (stop func()) { return s.watch(cancel) }
+func (s *Server) Move()                                              { s.move() }
+
 // ParseNURL returns what String, the swissnum and the locations of a URL are.
 func ParseNURL(text string) (s, swissnum string, locations []string, err error) {
 	n, err := parseNURL(text)

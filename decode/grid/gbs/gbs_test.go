@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -405,7 +407,13 @@ func TestLeases(t *testing.T) {
 	f := start(t)
 	s := f.client(t)
 	si := gridtest.StorageIndex()
+	if id, known := s.NodeID(); known {
+		t.Errorf("node %x before any connection", id)
+	}
 	gridtest.Write(t, s, si, 0, []byte("share"))
+	if id, known := s.NodeID(); !known || id != sha1.Sum(f.Certificate().Raw) {
+		t.Errorf("node %x, %v", id, known)
+	}
 	renew, cancel := gridtest.Lease(si).Secrets(sha1.Sum(f.Certificate().Raw))
 	want := base64.StdEncoding.EncodeToString(renew[:]) + " " + base64.StdEncoding.EncodeToString(cancel[:])
 	if !slices.Equal(f.leases, []string{want}) {
@@ -413,37 +421,54 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-// TestUploadRequests: what an encoder writes goes in few requests, none too large.
+// TestUploadRequests: a share goes in few requests, none too large, and its end waits for Commit.
 func TestUploadRequests(t *testing.T) {
-	f := start(t)
-	s := f.client(t)
-	const header, block, blocks, tree = 36, 50_000, 100, 1 << 13
-	u, err := s.Create(t.Context(), gridtest.StorageIndex(), 0, header+block*blocks+2*tree, gridtest.Lease(grid.StorageIndex{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(off, n int) {
-		if _, err := u.WriteAt(make([]byte, n), int64(off)); err != nil {
+	for size, want := range map[int]int{1: 1, 16 << 10: 1, 3 << 20: 4} {
+		f := start(t)
+		s := f.client(t)
+		u, err := s.Create(t.Context(), gridtest.StorageIndex(), 0, int64(size), gridtest.Lease(grid.StorageIndex{}))
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	for i := range blocks {
-		write(header+i*block, block)
-	}
-	for _, base := range []int{header + block*blocks, header + block*blocks + tree} {
-		for size := tree / 2; size > 0; size /= 2 {
-			write(base+size, size)
+		if _, err := u.WriteAt(make([]byte, size), 0); err != nil {
+			t.Fatal(err)
 		}
-		write(base, 1)
+		if n := len(f.requests); n != 2+want-1 {
+			t.Errorf("%d bytes: %d requests before the commit:\n%s", size, n, strings.Join(f.requests, "\n"))
+		}
+		if err := u.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(f.requests); n != 2+want {
+			t.Errorf("%d bytes: %d requests:\n%s", size, n, strings.Join(f.requests, "\n"))
+		}
 	}
-	write(0, header)
-	if err := u.Commit(); err != nil {
-		t.Fatal(err)
-	}
-	// A version, an allocation, five blocks at once, two trees and the header.
-	if n := len(f.requests); n != 2+blocks/5+3 {
-		t.Errorf("%d requests:\n%s", n, strings.Join(f.requests, "\n"))
-	}
+}
+
+// TestWatch: only a server that takes and says nothing is given up.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := parse(t, "pb://1WUX44xKjKdpGLohmFcBNuIRN-8rlv1Iij_7rQ-ABCk@127.0.0.1:1/"+swissnum+"#v=1")
+		stopped, cancelStopped := context.WithCancelCause(t.Context())
+		s.Watch(cancelStopped)()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer s.Watch(cancel)()
+		for range 10 {
+			time.Sleep(29 * time.Second)
+			if ctx.Err() != nil {
+				t.Fatal("given up while the server moves")
+			}
+			s.Move()
+		}
+		begun := time.Now()
+		<-ctx.Done()
+		if after := time.Since(begun); after != 30*time.Second || !strings.Contains(context.Cause(ctx).Error(), "30s") {
+			t.Errorf("given up after %v: %v", after, context.Cause(ctx))
+		}
+		if stopped.Err() != nil {
+			t.Error("given up after the end")
+		}
+	})
 }
 
 // TestUploadFails: from its first request on, or its second, and so on, a server does nothing more
@@ -470,7 +495,7 @@ func TestUploadFails(t *testing.T) {
 			})
 			err := upload(t.Context(), s, gridtest.StorageIndex(), make([]byte, 600_000))
 			if err == nil {
-				if nth <= 5 {
+				if nth <= 6 {
 					t.Errorf("request %d failed and the upload did not", nth)
 				}
 				break
@@ -574,10 +599,11 @@ func TestUploadRefused(t *testing.T) {
 	}
 	// Created, but not whole.
 	f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodPatch {
+		last := strings.HasSuffix(r.Header.Get("Content-Range"), "-199999/*")
+		if last {
 			f.send(w, r, http.StatusCreated, map[string]any{"required": []map[string]int{{"begin": 17, "end": 18}}})
 		}
-		return r.Method == http.MethodPatch
+		return last
 	})
 	if err := upload(t.Context(), s, gridtest.StorageIndex(), make([]byte, 200_000)); err == nil || !strings.Contains(err.Error(), "from 17 on") {
 		t.Errorf("%v", err)

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +31,7 @@ const (
 	maxConnections = 16               // to one server; further requests wait for one
 	idleTimeout    = 45 * time.Second // servers close a connection that is idle for 60
 	dialTimeout    = 10 * time.Second // for each location, and again for TLS
-	requestTimeout = time.Minute      // for the requests of an upload, which nobody else bounds
+	requestTimeout = time.Minute      // for the first request of an upload, which nobody else bounds
 	abortTimeout   = 10 * time.Second
 	bufferBytes    = 16 << 10 // of a connection, each way: one TLS record
 	maxHeader      = 32 << 10 // bytes of an answer's header; real ones have some 200
@@ -46,6 +47,8 @@ type Server struct {
 	transport *http.Transport
 	last      atomic.Int64                // the location that could be reached last
 	node      atomic.Pointer[grid.NodeID] // of the certificate that was seen last; nil before the first connection
+	made      time.Time
+	moved     atomic.Int64 // when the server last took or said something, in nanoseconds since made
 }
 
 // Parse returns the Server that a URL names: pb://KEY@HOST:PORT/SWISSNUM#v=1, with
@@ -57,7 +60,7 @@ func Parse(text string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{nurl: n, header: http.Header{
+	s := &Server{nurl: n, made: time.Now(), header: http.Header{
 		"Authorization": {"Tahoe-LAFS " + base64.StdEncoding.EncodeToString([]byte(n.swissnum))},
 		// Servers answer a CBOR request that accepts anything (*/*) with 406.
 		"Accept":     {cborType},
@@ -87,6 +90,14 @@ func Parse(text string) (*Server, error) {
 
 // String returns the server's URL without the swissnum.
 func (s *Server) String() string { return s.nurl.String() }
+
+// NodeID is of the certificate that was seen last.
+func (s *Server) NodeID() (grid.NodeID, bool) {
+	if id := s.node.Load(); id != nil {
+		return *id, true
+	}
+	return grid.NodeID{}, false
+}
 
 // Close closes the connections, which are idle by now.
 func (s *Server) Close() error {
@@ -164,7 +175,7 @@ func (s *Server) do(ctx context.Context, method, path string, more http.Header, 
 	}
 	if body != nil {
 		req.ContentLength = int64(len(body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(&sending{s, bytes.NewReader(body)}), nil }
 		req.Body, _ = req.GetBody()
 	}
 	// Not by a http.Client, which would follow redirects and take the secrets along.
@@ -172,7 +183,56 @@ func (s *Server) do(ctx context.Context, method, path string, more http.Header, 
 	if err != nil {
 		return nil, transportError(ctx, err)
 	}
+	s.move()
 	return resp, nil
+}
+
+// sending is a body on its way.
+type sending struct {
+	server *Server
+	body   *bytes.Reader
+}
+
+// Read is called when the connection takes more.
+func (b *sending) Read(p []byte) (int, error) {
+	b.server.move()
+	return b.body.Read(p)
+}
+
+func (s *Server) move() { s.moved.Store(int64(time.Since(s.made))) }
+
+// watch cancels a request when the server has taken and said nothing for the stall timeout: to
+// anybody, as requests wait for one another where a line is slow. The caller calls stop at the end.
+func (s *Server) watch(cancel context.CancelCauseFunc) (stop func()) {
+	s.move()
+	var mu sync.Mutex
+	var timer *time.Timer
+	stopped := false
+	var arm func(after time.Duration)
+	arm = func(after time.Duration) {
+		timer = time.AfterFunc(after, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if stopped {
+				return
+			}
+			idle := time.Since(s.made) - time.Duration(s.moved.Load())
+			if idle >= stallTimeout {
+				cancel(errStalled)
+				return
+			}
+			arm(stallTimeout - idle)
+		})
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	arm(stallTimeout)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
+	}
 }
 
 // discard ends an answer. Its connection can be used again if little of the body is

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
+	"time"
 
 	"spillway/decode/grid"
 )
@@ -19,15 +21,19 @@ import (
 //  1. POST .../immutable/SI allocates the share, under a secret that only this upload knows.
 //  2. PATCH .../immutable/SI/NUM writes a range; ranges may come in any order. The answer is 200.
 //  3. The PATCH that brings the last missing byte is answered 201: the share is
-//     complete and can be seen. So the last piece is kept until Commit.
+//     complete and can be seen. So the share's last bytes are kept until Commit.
 //  4. PUT .../immutable/SI/NUM/abort discards the share, until it is complete. A server discards it
 //     by itself half an hour after the last write.
 const (
-	pieceBytes = 256 << 10 // what an upload gathers before it sends
-	maxPatch   = 1 << 20   // what it sends at once of a longer write
+	keptBytes    = 16 << 10 // of the share's end, at most
+	maxPatch     = 1 << 20  // what is sent at once of a longer write
+	stallTimeout = 30 * time.Second
 )
 
-var errNoAnswer = errors.New("no answer within a minute")
+var (
+	errNoAnswer = errors.New("no answer in time")
+	errStalled  = fmt.Errorf("the server has taken and said nothing for %v", stallTimeout)
+)
 
 // secretHeader is where a request carries the secrets of what it writes.
 const secretHeader = "X-Tahoe-Authorization"
@@ -79,30 +85,49 @@ func (s *Server) Create(ctx context.Context, si grid.StorageIndex, num int, size
 	return nil, errors.New("the server does not take the share: it has no space, or another upload of it is under way")
 }
 
-// upload is a share that the server has allocated. One goroutine uses it at a time.
+// upload is a share that the server has allocated.
 type upload struct {
 	server *Server
 	ctx    context.Context // of the whole upload
 	path   string
 	secret string
 	size   int64
-	given  int64 // bytes given to WriteAt
 
-	run  []byte // bytes that are not sent yet; of the last piece of the share at least one
-	off  int64  // where the run begins
-	err  error  // why the upload cannot go on
-	over bool   // after Commit or Abort
+	mu    sync.Mutex
+	given int64  // bytes given to WriteAt
+	last  []byte // the end of the share, which is kept until Commit
+	err   error  // why the upload cannot go on
+	over  bool   // after Commit or Abort
 }
 
-// call is Server.call within the time that a request of an upload may take.
+// call is Server.call, given up when the server has taken and said nothing for too long.
 func (u *upload) call(method, path string, header http.Header, body []byte, status int, answer any) error {
-	ctx, cancel := context.WithTimeoutCause(u.ctx, requestTimeout, errNoAnswer)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(u.ctx)
+	defer cancel(nil)
+	defer u.server.watch(cancel)()
 	return u.server.call(ctx, method, path, header, body, status, answer)
 }
 
-// WriteAt gathers writes that adjoin, on either side, and sends the others.
+// WriteAt sends the region, save the last bytes of the share.
 func (u *upload) WriteAt(p []byte, off int64) (int, error) {
+	now, err := u.take(p, off)
+	if err != nil {
+		return 0, err
+	}
+	for sent := 0; sent < now; {
+		n := min(now-sent, maxPatch)
+		if err := u.patch(p[sent:sent+n], off+int64(sent), http.StatusOK, nil); err != nil {
+			return sent, err
+		}
+		sent += n
+	}
+	return len(p), nil
+}
+
+// take returns how many bytes of p are to be sent now; the others are kept.
+func (u *upload) take(p []byte, off int64) (now int, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	length := int64(len(p))
 	switch {
 	case u.over:
@@ -112,49 +137,13 @@ func (u *upload) WriteAt(p []byte, off int64) (int, error) {
 	case u.err != nil || length == 0:
 		return 0, u.err
 	}
-	if u.gather(p, off) {
-		u.given += length
+	u.given += length
+	if off+length < u.size {
 		return len(p), nil
 	}
-	// What is left of p cannot be sent yet, so nothing here completes the share.
-	if err := u.patch(u.run, u.off, http.StatusOK, nil); err != nil {
-		return 0, err
-	}
-	u.run = u.run[:0]
-	u.given += length
-	direct := 0
-	if len(p) >= pieceBytes {
-		direct = len(p)
-		if u.given == u.size {
-			direct -= pieceBytes / 2
-		}
-	}
-	for sent := 0; sent < direct; {
-		n := min(direct-sent, maxPatch)
-		if err := u.patch(p[sent:sent+n], off+int64(sent), http.StatusOK, nil); err != nil {
-			return sent, err
-		}
-		sent += n
-	}
-	u.gather(p[direct:], off+int64(direct))
-	return len(p), nil
-}
-
-// gather adds p to the run, or begins one with it, unless it does not adjoin or fit.
-func (u *upload) gather(p []byte, off int64) bool {
-	switch {
-	case len(u.run)+len(p) > pieceBytes:
-		return false
-	case len(u.run) == 0:
-		u.run, u.off = append(u.run, p...), off
-	case off == u.off+int64(len(u.run)):
-		u.run = append(u.run, p...)
-	case off+int64(len(p)) == u.off:
-		u.run, u.off = slices.Insert(u.run, 0, p...), off
-	default:
-		return false
-	}
-	return true
+	now = max(0, len(p)-keptBytes)
+	u.last = slices.Clone(p[now:])
+	return now, nil
 }
 
 // patch sends a range; none if b is empty. If the connection fails, which may have been idle for too
@@ -171,17 +160,41 @@ func (u *upload) patch(b []byte, off int64, status int, answer any) error {
 	}
 	err := u.call(http.MethodPatch, u.path, header, b, status, answer)
 	var refused refusal
-	if err != nil && u.ctx.Err() == nil && !errors.As(err, &refused) && !errors.Is(err, errNoAnswer) {
+	if err != nil && u.ctx.Err() == nil && !errors.As(err, &refused) && !errors.Is(err, errStalled) {
 		err = u.call(http.MethodPatch, u.path, header, b, status, answer)
 	}
-	if err != nil {
-		u.err = fmt.Errorf("writing bytes %d to %d: %w", off, last, err)
+	if err == nil {
+		return nil
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.err = fmt.Errorf("writing bytes %d to %d: %w", off, last, err)
 	return u.err
 }
 
 // Commit sends the last piece, whose answer says that the share is whole.
 func (u *upload) Commit() error {
+	if err := u.ready(); err != nil {
+		return err
+	}
+	var answer writeAnswer
+	if err := u.patch(u.last, u.size-int64(len(u.last)), http.StatusCreated, &answer); err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(answer.Required) > 0 {
+		u.err = fmt.Errorf("the server still lacks bytes from %d on", answer.Required[0].Begin)
+		return u.err
+	}
+	u.over, u.last = true, nil
+	return nil
+}
+
+// ready tells whether all but the last piece is written.
+func (u *upload) ready() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	switch {
 	case u.over:
 		return fs.ErrClosed
@@ -190,24 +203,18 @@ func (u *upload) Commit() error {
 	case u.given != u.size:
 		return fmt.Errorf("%w: %d bytes of %d are written", fs.ErrInvalid, u.given, u.size)
 	}
-	var answer writeAnswer
-	if err := u.patch(u.run, u.off, http.StatusCreated, &answer); err != nil {
-		return err
-	}
-	if len(answer.Required) > 0 {
-		u.err = fmt.Errorf("the server still lacks bytes from %d on", answer.Required[0].Begin)
-		return u.err
-	}
-	u.over, u.run = true, nil
 	return nil
 }
 
 // Abort has the server discard the share. It outlives the upload's context, but not by much.
 func (u *upload) Abort() error {
-	if u.over {
+	u.mu.Lock()
+	over := u.over
+	u.over, u.last = true, nil
+	u.mu.Unlock()
+	if over {
 		return nil
 	}
-	u.over, u.run = true, nil
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(u.ctx), abortTimeout, errNoAnswer)
 	defer cancel()
 	err := u.server.call(ctx, http.MethodPut, u.path+"/abort", http.Header{secretHeader: {u.secret}}, nil, http.StatusOK, nil)

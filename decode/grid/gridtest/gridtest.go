@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"spillway/decode/grid"
 )
 
@@ -343,7 +345,7 @@ func cancelled(t *testing.T, s grid.Server) {
 	}
 }
 
-// concurrent reads one Share, and writes several, from many goroutines.
+// concurrent reads one Share, and writes several, each from many goroutines.
 func concurrent(t *testing.T, s grid.Server) {
 	si, share := StorageIndex(), random(100_000)
 	Write(t, s, si, 0, share)
@@ -370,8 +372,14 @@ func concurrent(t *testing.T, s grid.Server) {
 				t.Error(err)
 				return
 			}
-			_, err = u.WriteAt(share, 0)
-			if err := errors.Join(err, u.Commit()); err != nil {
+			var pieces errgroup.Group
+			for off := 0; off < len(share); off += 40_000 {
+				pieces.Go(func() error {
+					_, err := u.WriteAt(share[off:min(off+40_000, len(share))], int64(off))
+					return err
+				})
+			}
+			if err := errors.Join(pieces.Wait(), u.Commit()); err != nil {
 				t.Error(err)
 			}
 		})
