@@ -50,6 +50,19 @@ func Linux(tb testing.TB) {
 	}
 }
 
+// Namespaces: the test makes network namespaces with devices in them.
+func Namespaces(tb testing.TB) {
+	tb.Helper()
+	Linux(tb)
+	if os.Geteuid() != 0 {
+		absent(tb, "makes network namespaces and needs root")
+	}
+	Program(tb, "ip")
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		absent(tb, "needs /dev/net/tun")
+	}
+}
+
 // Disk: the test writes so much (what, such as "3 GiB of files") that it runs only on demand.
 func Disk(tb testing.TB, what string) {
 	tb.Helper()
