@@ -18,16 +18,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"spillway/decode/zfec"
+	"spillway/scripts/internal/compare"
 )
 
 // bound measures every stage of decoding a grid's first file alone, on one core, over the same bytes: reading k
 // shares, computing the blocks, hashing every segment once, decrypting and writing. The sum of their times is as
 // fast as one core can decode without overlapping them; the sample is its throughput.
-func bound(g *grid, p placement, dir string) (sample, error) {
+func bound(g *grid, p placement, dir string) (compare.Sample, error) {
 	// One goroutine at a time, also where the erasure code has several.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 
-	var s sample
+	var s compare.Sample
 	var sum time.Duration
 	for _, step := range []struct {
 		name string
@@ -41,15 +42,15 @@ func bound(g *grid, p placement, dir string) (sample, error) {
 	} {
 		took, err := step.run()
 		if err != nil {
-			return sample{}, fmt.Errorf("%s: %w", step.name, err)
+			return compare.Sample{}, fmt.Errorf("%s: %w", step.name, err)
 		}
 		if took > 0 {
-			s.stages = append(s.stages, stage{step.name, g.size, took})
+			s.Stages = append(s.Stages, compare.Stage{Name: step.name, Bytes: g.size, Took: took})
 			sum += took
 		}
 	}
-	s.values = []float64{megabytes(g.size, sum)}
-	s.delivered, s.cpu = g.size, sum
+	s.Values = []float64{megabytes(g.size, sum)}
+	s.Delivered, s.CPU = g.size, sum
 	return s, nil
 }
 
@@ -174,13 +175,13 @@ func randomBytes(n int64) []byte {
 func boundSide(r recipe, p placement) side {
 	return side{
 		name: "sum of the stages alone, one core",
-		measure: func(ctx context.Context, l *lab, _ *instance) (sample, error) {
+		measure: func(ctx context.Context, l *lab, _ *instance) (compare.Sample, error) {
 			g, err := l.grid(ctx, r, p)
 			if err != nil {
-				return sample{}, err
+				return compare.Sample{}, err
 			}
 			if err := l.touchMemory(g.size); err != nil {
-				return sample{}, err
+				return compare.Sample{}, err
 			}
 			return bound(g, p, l.work)
 		},

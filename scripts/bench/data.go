@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"spillway/scripts/internal/process"
 )
 
 // recipe says what files and shares to make.
@@ -232,7 +234,7 @@ func (l *lab) verify(ctx context.Context, servers []string, cap, sum string) err
 // command is one of the commands of Spillway.
 func (l *lab) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, l.spillway, args...)
-	cmd.Env = cleanEnvironment()
+	cmd.Env = process.CleanEnvironment()
 	return cmd
 }
 

@@ -7,16 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"spillway/scripts/internal/compare"
+	"spillway/scripts/internal/process"
 )
 
 // lab is where measurements are made: directories, programs and how long to measure.
@@ -66,7 +65,7 @@ func allowOpenFiles() error {
 
 // openLab builds Spillway and makes the directories. The caller closes the lab.
 func openLab(ctx context.Context, s scale) (*lab, error) {
-	if err := errors.Join(allowOpenFiles(), adoptOrphans()); err != nil {
+	if err := errors.Join(allowOpenFiles(), process.AdoptOrphans()); err != nil {
 		return nil, err
 	}
 	mod, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
@@ -102,7 +101,7 @@ func (l *lab) close() error { return os.RemoveAll(l.work) }
 
 // instance is a running program that serves files.
 type instance struct {
-	*process
+	*process.Process
 	address string   // host:port
 	admin   string   // host:port of Spillway's admin listener
 	path    string   // of the URL of its file
@@ -113,7 +112,7 @@ type instance struct {
 
 // close ends the program and removes what it has written.
 func (in *instance) close() {
-	in.stop()
+	in.Stop()
 	in.clean()
 }
 
@@ -135,7 +134,7 @@ func (l *lab) serve(ctx context.Context, servers, caps []string, size int64, cor
 		return nil, err
 	}
 	remove := func() { os.RemoveAll(dir) }
-	addresses, err := freeAddresses(2)
+	addresses, err := process.FreeAddresses(2)
 	if err != nil {
 		remove()
 		return nil, err
@@ -148,7 +147,7 @@ func (l *lab) serve(ctx context.Context, servers, caps []string, size int64, cor
 		args = append([]string{"taskset", "--cpu-list", "0"}, args...)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = cleanEnvironment()
+	cmd.Env = process.CleanEnvironment()
 	in := &instance{address: addresses[0], admin: addresses[1], size: size, cleanup: []func(){remove}}
 	for _, cap := range caps {
 		in.files = append(in.files, "/uri/"+cap)
@@ -160,7 +159,7 @@ func (l *lab) serve(ctx context.Context, servers, caps []string, size int64, cor
 // start starts an instance's program and waits until it accepts connections.
 func (l *lab) start(ctx context.Context, in *instance, dir string, cmd *exec.Cmd) (*instance, error) {
 	var err error
-	if in.process, err = startProcess(dir, cmd); err != nil {
+	if in.Process, err = process.Start(dir, cmd); err != nil {
 		in.clean()
 		return nil, err
 	}
@@ -168,7 +167,7 @@ func (l *lab) start(ctx context.Context, in *instance, dir string, cmd *exec.Cmd
 		if address == "" {
 			continue
 		}
-		if err := in.await(ctx, "listener at "+address, func() bool { return listens(address) }); err != nil {
+		if err := in.Await(ctx, "listener at "+address, func() bool { return process.Listens(address) }); err != nil {
 			in.close()
 			return nil, err
 		}
@@ -176,95 +175,13 @@ func (l *lab) start(ctx context.Context, in *instance, dir string, cmd *exec.Cmd
 	return in, nil
 }
 
-func listens(address string) bool {
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
-}
-
-// cleanEnvironment is this process's without anything that configures Spillway.
-func cleanEnvironment() []string {
-	var env []string
-	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "SPILLWAY_") {
-			env = append(env, kv)
-		}
-	}
-	return env
-}
-
-// freeAddresses returns n addresses of 127.0.0.1 on which nothing listens yet.
-func freeAddresses(n int) ([]string, error) {
-	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		// Closed only when all are chosen, so that they differ.
-		defer l.Close()
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses, nil
-}
-
 // machine describes what the figures depend on.
-func (l *lab) machine(ctx context.Context) []fact {
-	var name unix.Utsname
-	unix.Uname(&name)
-	var info unix.Sysinfo_t
-	unix.Sysinfo(&info)
-	var files syscall.Rlimit
-	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files)
-	facts := []fact{
-		{"date", time.Now().UTC().Format("2006-01-02 15:04 MST")},
-		{"CPU", fmt.Sprintf("%s, %d cores", cpuModel(), runtime.NumCPU())},
-		{"memory", fmt.Sprintf("%.1f GiB", float64(info.Totalram)*float64(info.Unit)/(1<<30))},
-		{"kernel", unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:])},
-		{"file system", fileSystem(l.work)},
-		{"open files", fmt.Sprintf("at most %d a process", files.Cur)},
-		{"Go", runtime.Version()},
-		{"Spillway", l.revision(ctx)},
-	}
+func (l *lab) machine(ctx context.Context) []compare.Fact {
+	facts := compare.Machine(l.root, l.work)
 	for _, t := range allTools {
-		facts = append(facts, fact{t.name, t.version(ctx, l)})
+		facts = append(facts, compare.Fact{Name: t.name, Text: t.version(ctx, l)})
 	}
 	return facts
-}
-
-func cpuModel() string {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return err.Error()
-	}
-	for line := range strings.Lines(string(text)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
-}
-
-// fileSystem names the type of the file system that a directory is on.
-func fileSystem(dir string) string {
-	out, err := exec.Command("df", "--output=fstype", dir).Output()
-	if err != nil {
-		return err.Error()
-	}
-	return strings.TrimSpace(strings.TrimPrefix(string(out), "Type"))
-}
-
-func (l *lab) revision(ctx context.Context) string {
-	cmd := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty")
-	cmd.Dir = l.root
-	out, err := cmd.Output()
-	if err != nil {
-		return "unknown revision"
-	}
-	return strings.TrimSpace(string(out))
 }
 
 // linkOrCopy makes target the same file as source, or a copy on another file system.

@@ -15,8 +15,14 @@ import (
 	"syscall"
 	"time"
 
+	"spillway/scripts/internal/compare"
+
 	"github.com/alecthomas/kong"
 )
+
+// method is what the report says of these measurements beside what every report says.
+const method = "Server and client share the machine; except where another is named, the client throws bodies away in the kernel (`MSG_TRUNC`) and is woken " +
+	"once for many packets (`SO_RCVLOWAT`), so that it costs little."
 
 // cli is the command line.
 type cli struct {
@@ -71,7 +77,10 @@ func (c *cli) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, l.close()) }()
 
 	start, failed := time.Now(), 0
-	report := report{machine: l.machine(ctx), quick: c.Quick, rounds: c.Rounds}
+	report := compare.Report{Command: "go run ./scripts/bench", Method: method, Machine: l.machine(ctx), Rounds: c.Rounds}
+	if c.Quick {
+		report.Command += " --quick"
+	}
 	for i := range chosen {
 		r := &chosen[i]
 		rowStart := time.Now()
@@ -79,16 +88,16 @@ func (c *cli) run(ctx context.Context) (err error) {
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
 		}
-		for _, o := range result.outcomes {
-			if o.err != nil {
-				fmt.Fprintf(os.Stderr, "%s: %s: %v\n", r.name, o.side, o.err)
+		for _, o := range result.Outcomes {
+			if o.Err != nil {
+				fmt.Fprintf(os.Stderr, "%s: %s: %v\n", r.name, o.Side, o.Err)
 				failed++
 			}
 		}
-		report.results = append(report.results, result)
+		report.Results = append(report.Results, result)
 		fmt.Fprintf(os.Stderr, "%-40s %v\n", r.name, time.Since(rowStart).Round(100*time.Millisecond))
 	}
-	report.took = time.Since(start)
+	report.Took = time.Since(start)
 	if err := c.publish(l, &report); err != nil {
 		return err
 	}
@@ -99,23 +108,23 @@ func (c *cli) run(ctx context.Context) (err error) {
 }
 
 // publish prints the report, or replaces the one in the checkout if every row was run.
-func (c *cli) publish(l *lab, r *report) error {
+func (c *cli) publish(l *lab, r *compare.Report) error {
 	if c.Run != "" {
-		return r.write(os.Stdout)
+		return r.Write(os.Stdout)
 	}
 	path := filepath.Join(l.root, "scripts", "bench", "RESULTS.md")
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.write(f), f.Close())
+	return errors.Join(r.Write(f), f.Close())
 }
 
 // measure runs a row: in every round each side once. A side that fails is not measured any more.
-func (l *lab) measure(ctx context.Context, r *row, c *cli) result {
-	out := result{row: r}
+func (l *lab) measure(ctx context.Context, r *row, c *cli) compare.Result {
+	out := compare.Result{Name: r.name, What: r.what, Quantities: r.quantities, Targets: r.targets, Separate: r.separate}
 	if r.fullOnly && c.Quick {
-		out.skipped = "takes too long for --quick"
+		out.Skipped = "takes too long for --quick"
 		return out
 	}
 	instances := make([]*instance, len(r.sides))
@@ -127,30 +136,30 @@ func (l *lab) measure(ctx context.Context, r *row, c *cli) result {
 		}
 	}()
 	for i, s := range r.sides {
-		o := outcome{side: s.name}
+		o := compare.Outcome{Side: s.name}
 		for _, t := range s.needs {
-			if _, err := t.find(l); err != nil && o.missing == "" {
-				o.missing = err.Error()
+			if _, err := t.find(l); err != nil && o.Missing == "" {
+				o.Missing = err.Error()
 			}
 		}
-		if s.start != nil && !s.fresh && o.missing == "" {
-			instances[i], o.err = s.start(ctx, l)
+		if s.start != nil && !s.fresh && o.Missing == "" {
+			instances[i], o.Err = s.start(ctx, l)
 		}
-		out.outcomes = append(out.outcomes, o)
+		out.Outcomes = append(out.Outcomes, o)
 	}
 	for round := range c.Rounds + 1 {
 		for i, s := range r.sides {
-			o := &out.outcomes[i]
-			if o.missing != "" || o.err != nil {
+			o := &out.Outcomes[i]
+			if o.Missing != "" || o.Err != nil {
 				continue
 			}
 			// The first round warms programs up and does not count.
 			if round == 0 && instances[i] == nil {
 				continue
 			}
-			var sample sample
-			if sample, o.err = l.measureSide(ctx, s, instances[i]); o.err == nil && round > 0 {
-				o.samples = append(o.samples, sample)
+			var sample compare.Sample
+			if sample, o.Err = l.measureSide(ctx, s, instances[i]); o.Err == nil && round > 0 {
+				o.Samples = append(o.Samples, sample)
 			}
 		}
 	}
@@ -158,29 +167,29 @@ func (l *lab) measure(ctx context.Context, r *row, c *cli) result {
 }
 
 // measureSide measures a side once; in is nil if it is to be started for that, or has no program.
-func (l *lab) measureSide(ctx context.Context, s side, in *instance) (sample, error) {
+func (l *lab) measureSide(ctx context.Context, s side, in *instance) (compare.Sample, error) {
 	if s.start == nil {
 		return s.measure(ctx, l, nil)
 	}
 	if s.fresh {
 		var err error
 		if in, err = s.start(ctx, l); err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		defer in.close()
 	}
-	if err := in.resetPeak(); err != nil {
-		return sample{}, err
+	if err := in.ResetPeak(); err != nil {
+		return compare.Sample{}, err
 	}
-	before, err := in.usage()
+	before, err := in.Usage()
 	if err != nil {
-		return sample{}, err
+		return compare.Sample{}, err
 	}
 	got, err := s.measure(ctx, l, in)
 	if err != nil {
-		return sample{}, fmt.Errorf("%w\n%s", err, in.tail())
+		return compare.Sample{}, fmt.Errorf("%w\n%s", err, in.Tail())
 	}
-	after, err := in.usage()
-	got.cpu, got.peak = after.cpu-before.cpu, after.peak
+	after, err := in.Usage()
+	got.CPU, got.Peak = after.CPU-before.CPU, after.Peak
 	return got, err
 }

@@ -20,6 +20,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"spillway/scripts/internal/process"
 )
 
 var (
@@ -93,7 +95,7 @@ func (l *lab) begin(ctx context.Context, t tool, path string, command func(progr
 	}
 	in := &instance{path: path, files: []string{path}, size: l.large, cleanup: []func(){func() { os.RemoveAll(dir) }}}
 	var cmd *exec.Cmd
-	addresses, err := freeAddresses(1)
+	addresses, err := process.FreeAddresses(1)
 	if err == nil {
 		in.address = addresses[0]
 		cmd, err = command(program, dir, in.address, root)
@@ -185,7 +187,7 @@ func startRclone(ctx context.Context, l *lab) (*instance, error) {
 
 func startMinIO(ctx context.Context, l *lab) (*instance, error) {
 	const user, password = "spillway-bench", "of-this-run-alone"
-	console, err := freeAddresses(1)
+	console, err := process.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +204,7 @@ func startMinIO(ctx context.Context, l *lab) (*instance, error) {
 		return putS3(ctx, user, password, in.address, path, query, body)
 	}
 	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["*"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bench/*"]}]}`
-	err = in.await(ctx, "bucket", func() bool { return put("/bench", "", http.NoBody) == nil })
+	err = in.Await(ctx, "bucket", func() bool { return put("/bench", "", http.NoBody) == nil })
 	if err == nil {
 		err = put("/bench", "policy=", strings.NewReader(policy))
 	}
@@ -313,7 +315,7 @@ func (l *lab) runTahoe(ctx context.Context, in *instance, g *grid, dir string, f
 	cmd := exec.Command("sh", "-c", `exec python3 "$@" <&3 >&4`, "sh", filepath.Join(l.root, "scripts", "tahoe", "grid.py"), tahoeEnvironment(l), dir)
 	cmd.ExtraFiles = []*os.File{requests, theirs}
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	if in.process, err = startProcess(dir, cmd); err != nil {
+	if in.Process, err = process.Start(dir, cmd); err != nil {
 		return err
 	}
 	theirs.Close() // so that the program's end is the end of its answers
@@ -327,7 +329,7 @@ func (l *lab) runTahoe(ctx context.Context, in *instance, g *grid, dir string, f
 	hear := func() error {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return fmt.Errorf("the Tahoe-LAFS grid did not come up: %w\n%s", err, in.tail())
+			return fmt.Errorf("the Tahoe-LAFS grid did not come up: %w\n%s", err, in.Tail())
 		}
 		return json.Unmarshal(line, &described)
 	}
@@ -343,12 +345,12 @@ func (l *lab) runTahoe(ctx context.Context, in *instance, g *grid, dir string, f
 		}
 	}
 	if err != nil {
-		in.stop()
+		in.Stop()
 		return err
 	}
 	in.address = strings.TrimSuffix(strings.TrimPrefix(described.NodeURL, "http://"), "/")
 	if _, _, err := net.SplitHostPort(in.address); err != nil {
-		in.stop()
+		in.Stop()
 		return err
 	}
 	return nil

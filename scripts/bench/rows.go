@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"spillway/scripts/internal/compare"
+	"spillway/scripts/internal/sink"
 )
 
-var throughput = []quantity{{"throughput", "MB/s"}}
+var throughput = []compare.Quantity{{Name: "throughput", Unit: "MB/s"}}
 
 // rows returns every row, in the order of the report.
 func rows(s scale) []row {
@@ -43,12 +46,12 @@ func gateway(name string, r recipe, p placement, cores int) side {
 }
 
 // cold is a gateway that is started anew for every measurement.
-func cold(name string, r recipe, p placement, cores int, measure func(context.Context, *lab, *instance) (sample, error)) side {
+func cold(name string, r recipe, p placement, cores int, measure func(context.Context, *lab, *instance) (compare.Sample, error)) side {
 	s := gateway(name, r, p, cores)
 	s.fresh = true
-	s.measure = func(ctx context.Context, l *lab, in *instance) (sample, error) {
+	s.measure = func(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 		if err := l.touchMemory(in.size); err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		return measure(ctx, l, in)
 	}
@@ -70,7 +73,7 @@ func decodeRows(s scale) []row {
 			r := against(fmt.Sprintf("decode/cold/%s/%s", segmentName(segment), p),
 				fmt.Sprintf("One client gets a cold file whose %s shares lie in the page cache, 3-of-10, against the raw bound.", p),
 				file(s.large, segment), p)
-			r.targets = []target{{side: one, over: bound, least: 0.95}, {side: two, over: bound, least: 1.8}}
+			r.targets = []compare.Target{{Side: one, Over: bound, Least: 0.95}, {Side: two, Over: bound, Least: 1.8}}
 			rows = append(rows, r)
 		}
 	}
@@ -92,16 +95,16 @@ func decodeRows(s scale) []row {
 			{name: "Tahoe-LAFS, force_foolscap", needs: []tool{toolTahoe}, start: startTahoe(tahoe, true), measure: wholeOnce},
 			{name: "Tahoe-LAFS, GBS", needs: []tool{toolTahoe}, start: startTahoe(tahoe, false), measure: wholeOnce},
 		},
-		targets: []target{
-			{side: "Spillway", over: "Tahoe-LAFS, force_foolscap", least: 20},
-			{side: "Spillway", over: "Tahoe-LAFS, GBS", least: 20},
+		targets: []compare.Target{
+			{Side: "Spillway", Over: "Tahoe-LAFS, force_foolscap", Least: 20},
+			{Side: "Spillway", Over: "Tahoe-LAFS, GBS", Least: 20},
 		},
 	})
 
 	first := row{
 		name: "decode/first-byte", what: fmt.Sprintf("Time from before connecting to the first byte of the body, over %d requests for a sample: of a cold 3-of-10 file "+
 			"(parity shares), each time in a gateway just started; of one cold file of %d MiB after the other in a running gateway; and of a spooled file.", s.opens, manyFiles.size>>20),
-		quantities: []quantity{{"median", "ms"}, {"99th percentile", "ms"}},
+		quantities: []compare.Quantity{{Name: "median", Unit: "ms"}, {Name: "99th percentile", Unit: "ms"}},
 		separate:   true,
 		sides: []side{
 			{name: "cold, 128 KiB segments", measure: coldFirstBytes(file(s.large, 128<<10))},
@@ -110,31 +113,31 @@ func decodeRows(s scale) []row {
 			spooled("spooled", file(s.large, 1<<20), 1, firstBytes),
 			{name: "nginx", needs: []tool{toolNginx}, start: startNginx("off"), measure: firstBytes},
 		},
-		targets: []target{
-			{quantity: 1, side: "cold, 128 KiB segments", most: 5},
-			{quantity: 1, side: "cold, 1 MiB segments", most: 10},
-			{quantity: 1, side: "cold, 1 MiB segments, gateway running", most: 10},
-			{quantity: 1, side: "spooled", most: 1},
+		targets: []compare.Target{
+			{Quantity: 1, Side: "cold, 128 KiB segments", Most: 5},
+			{Quantity: 1, Side: "cold, 1 MiB segments", Most: 10},
+			{Quantity: 1, Side: "cold, 1 MiB segments, gateway running", Most: 10},
+			{Quantity: 1, Side: "spooled", Most: 1},
 		},
 	}
 	ninety := row{
 		name: "decode/range-at-90-percent", what: "A Range of 1 MiB at 90 % of a cold 3-of-10 file (parity shares): time, and chunks written when the metric is read right after the answer. " +
 			"The file goes on filling, so the count is an upper bound.",
-		quantities: []quantity{{"time", "ms"}, {"written", "chunks"}},
+		quantities: []compare.Quantity{{Name: "time", Unit: "ms"}, {Name: "written", Unit: "chunks"}},
 		separate:   true,
 	}
 	memory := row{
 		name:       "decode/memory",
 		what:       "Greatest resident memory of a gateway while it decodes a cold 3-of-10 file (parity shares) for one client, beyond what it has when idle.",
-		quantities: []quantity{{"growth", "MB"}},
+		quantities: []compare.Quantity{{Name: "growth", Unit: "MB"}},
 		separate:   true,
 	}
 	for _, segment := range segments {
 		name := segmentName(segment)
 		ninety.sides = append(ninety.sides, cold(name, file(s.large, segment), parity, 2, rangeAtNinety))
-		ninety.targets = append(ninety.targets, target{quantity: 1, side: name, most: 2})
+		ninety.targets = append(ninety.targets, compare.Target{Quantity: 1, Side: name, Most: 2})
 		memory.sides = append(memory.sides, cold(name, file(s.large, segment), parity, 2, coldMemory))
-		memory.targets = append(memory.targets, target{side: name, most: 16})
+		memory.targets = append(memory.targets, compare.Target{Side: name, Most: 16})
 	}
 
 	crowd := row{
@@ -149,14 +152,14 @@ func decodeRows(s scale) []row {
 		}
 		crowd.sides = append(crowd.sides, cold(name, file(s.crowd, 1<<20), parity, 2, crowdOnce(clients)))
 		if clients > 1 {
-			crowd.targets = append(crowd.targets, target{side: name, over: alone, least: 1})
+			crowd.targets = append(crowd.targets, compare.Target{Side: name, Over: alone, Least: 1})
 		}
 	}
 	return append(rows, first, ninety, memory, crowd)
 }
 
 // spooled is a gateway whose files, the first few, are spooled before anything is measured.
-func spooled(name string, r recipe, files int, measure func(context.Context, *lab, *instance) (sample, error)) side {
+func spooled(name string, r recipe, files int, measure func(context.Context, *lab, *instance) (compare.Sample, error)) side {
 	return side{name: name, measure: measure, start: func(ctx context.Context, l *lab) (*instance, error) {
 		in, err := gateway(name, r, primary, 2).start(ctx, l)
 		if err != nil {
@@ -164,7 +167,7 @@ func spooled(name string, r recipe, files int, measure func(context.Context, *la
 		}
 		in.files = in.files[:files]
 		for _, path := range in.files {
-			if _, err := fetchOnce(ctx, in.address, path, span{}); err != nil {
+			if _, err := sink.FetchOnce(ctx, in.address, path, sink.Span{}); err != nil {
 				in.close()
 				return nil, err
 			}
@@ -174,17 +177,17 @@ func spooled(name string, r recipe, files int, measure func(context.Context, *la
 }
 
 // percentiles makes a sample of latencies.
-func percentiles(latencies []float64) sample {
-	return sample{values: []float64{median(latencies), quantile(latencies, 0.99)}}
+func percentiles(latencies []float64) compare.Sample {
+	return compare.Sample{Values: []float64{compare.Median(latencies), compare.Quantile(latencies, 0.99)}}
 }
 
 // firstBytes asks a running program again and again.
-func firstBytes(ctx context.Context, l *lab, in *instance) (sample, error) {
+func firstBytes(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 	var latencies []float64
 	for range l.opens {
-		took, err := firstByte(ctx, in.address, in.path)
+		took, err := sink.FirstByte(ctx, in.address, in.path)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		latencies = append(latencies, milliseconds(took))
 	}
@@ -192,22 +195,22 @@ func firstBytes(ctx context.Context, l *lab, in *instance) (sample, error) {
 }
 
 // coldFirstBytes asks a gateway of its own each time.
-func coldFirstBytes(r recipe) func(context.Context, *lab, *instance) (sample, error) {
-	return func(ctx context.Context, l *lab, _ *instance) (sample, error) {
+func coldFirstBytes(r recipe) func(context.Context, *lab, *instance) (compare.Sample, error) {
+	return func(ctx context.Context, l *lab, _ *instance) (compare.Sample, error) {
 		g, err := l.grid(ctx, r, parity)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		var latencies []float64
 		for range l.opens {
 			in, err := l.spillwayOn(ctx, g, 2)
 			if err != nil {
-				return sample{}, err
+				return compare.Sample{}, err
 			}
-			took, err := firstByte(ctx, in.address, in.path)
+			took, err := sink.FirstByte(ctx, in.address, in.path)
 			in.close()
 			if err != nil {
-				return sample{}, err
+				return compare.Sample{}, err
 			}
 			latencies = append(latencies, milliseconds(took))
 		}
@@ -216,54 +219,54 @@ func coldFirstBytes(r recipe) func(context.Context, *lab, *instance) (sample, er
 }
 
 // nextFirstBytes asks for one file after the other.
-func nextFirstBytes(ctx context.Context, l *lab, in *instance) (sample, error) {
+func nextFirstBytes(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 	var latencies []float64
 	for _, path := range in.files[:l.opens] {
-		took, err := firstByte(ctx, in.address, path)
+		took, err := sink.FirstByte(ctx, in.address, path)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		latencies = append(latencies, milliseconds(took))
 		// Nothing is being decoded any more when the next one is asked for.
-		if _, err := fetchOnce(ctx, in.address, path, span{}); err != nil {
-			return sample{}, err
+		if _, err := sink.FetchOnce(ctx, in.address, path, sink.Span{}); err != nil {
+			return compare.Sample{}, err
 		}
 	}
 	return percentiles(latencies), nil
 }
 
-func rangeAtNinety(ctx context.Context, _ *lab, in *instance) (sample, error) {
+func rangeAtNinety(ctx context.Context, _ *lab, in *instance) (compare.Sample, error) {
 	const chunks = "spillway_spool_written_chunks_total"
 	// The connection for the metric, and all that a first request needs, are there before it matters.
 	if _, err := in.metric(ctx, chunks); err != nil {
-		return sample{}, err
+		return compare.Sample{}, err
 	}
-	c, err := dial(ctx, in.address)
+	c, err := sink.Dial(ctx, in.address)
 	if err != nil {
-		return sample{}, err
+		return compare.Sample{}, err
 	}
-	defer c.close()
+	defer c.Close()
 	start := time.Now()
-	_, err = c.fetch(in.path, span{in.size / 10 * 9, 1 << 20})
+	_, err = c.Fetch(in.path, sink.Span{Offset: in.size / 10 * 9, Length: 1 << 20})
 	took := time.Since(start)
 	if err != nil {
-		return sample{}, err
+		return compare.Sample{}, err
 	}
 	written, err := in.metric(ctx, chunks)
-	return sample{values: []float64{milliseconds(took), written}}, err
+	return compare.Sample{Values: []float64{milliseconds(took), written}}, err
 }
 
-func coldMemory(ctx context.Context, l *lab, in *instance) (sample, error) {
-	idle, err := in.usage()
+func coldMemory(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
+	idle, err := in.Usage()
 	if err != nil {
-		return sample{}, err
+		return compare.Sample{}, err
 	}
 	s, err := wholeOnce(ctx, l, in)
 	if err != nil {
-		return sample{}, err
+		return compare.Sample{}, err
 	}
-	used, err := in.usage()
-	s.values = []float64{float64(used.peak-idle.resident) / 1e6}
+	used, err := in.Usage()
+	s.Values = []float64{float64(used.Peak-idle.Resident) / 1e6}
 	return s, err
 }
 
@@ -272,19 +275,19 @@ func serveRows(s scale) []row {
 	var rows []row
 	for _, w := range []struct {
 		name, what string
-		quantities []quantity
+		quantities []compare.Quantity
 		needs      []tool
 		least      float64 // of nginx
-		measure    func(context.Context, *lab, *instance) (sample, error)
+		measure    func(context.Context, *lab, *instance) (compare.Sample, error)
 	}{
 		{"serve/whole-file", "One client gets a whole file, again and again.", throughput, nil, 1.1, wholeAgain},
 		{"serve/ranges-8MiB", "64 clients get random Ranges of 8 MiB.", throughput, nil, 1.1, ranges(64, 8<<20)},
 		{"serve/ranges-64KiB", "wrk gets random Ranges of 64 KiB on 64 keep-alive connections (it copies what it receives).",
-			[]quantity{{"rate", "requests/s"}}, []tool{toolWrk}, 0.75, wrkRanges(64, 64<<10)},
+			[]compare.Quantity{{Name: "rate", Unit: "requests/s"}}, []tool{toolWrk}, 0.75, wrkRanges(64, 64<<10)},
 	} {
 		r := row{
 			name: w.name, what: w.what + " Spillway's file is spooled, the others' is in the page cache or their own.", quantities: w.quantities,
-			targets: []target{{side: best, over: "nginx", least: w.least}},
+			targets: []compare.Target{{Side: best, Over: "nginx", Least: w.least}},
 		}
 		add := func(peer side, needs ...tool) {
 			peer.measure, peer.needs = w.measure, slices.Concat(needs, w.needs)

@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"time"
 
+	"spillway/scripts/internal/compare"
+	"spillway/scripts/internal/process"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -68,7 +71,7 @@ func (c crowd) leave() {
 
 // watch takes the memory of a program again and again until enough says so, which is told how long it has not changed,
 // or patience is at its end, and returns the last.
-func watch(ctx context.Context, in *instance, patience time.Duration, enough func(u usage, calm time.Duration) bool) (usage, error) {
+func watch(ctx context.Context, in *instance, patience time.Duration, enough func(u process.Usage, calm time.Duration) bool) (process.Usage, error) {
 	const (
 		interval = 100 * time.Millisecond
 		change   = 64 << 10 // bytes; less is none
@@ -76,13 +79,13 @@ func watch(ctx context.Context, in *instance, patience time.Duration, enough fun
 	again := time.NewTicker(interval)
 	defer again.Stop()
 	start := time.Now()
-	var last usage
+	var last process.Usage
 	for since := start; ; {
-		now, err := in.usage()
+		now, err := in.Usage()
 		if err != nil {
-			return usage{}, err
+			return process.Usage{}, err
 		}
-		if difference := now.resident - last.resident; difference > change || difference < -change {
+		if difference := now.Resident - last.Resident; difference > change || difference < -change {
 			since, last = time.Now(), now
 		}
 		if enough(now, time.Since(since)) || time.Since(start) > patience {
@@ -90,43 +93,43 @@ func watch(ctx context.Context, in *instance, patience time.Duration, enough fun
 		}
 		select {
 		case <-ctx.Done():
-			return usage{}, ctx.Err()
+			return process.Usage{}, ctx.Err()
 		case <-again.C:
 		}
 	}
 }
 
 // stalledMemory measures what each of n stalled clients costs, and what is left when they have gone.
-func stalledMemory(n int) func(context.Context, *lab, *instance) (sample, error) {
-	return func(ctx context.Context, l *lab, in *instance) (sample, error) {
-		settled := func(_ usage, calm time.Duration) bool { return calm >= l.calm }
+func stalledMemory(n int) func(context.Context, *lab, *instance) (compare.Sample, error) {
+	return func(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
+		settled := func(_ process.Usage, calm time.Duration) bool { return calm >= l.calm }
 		const patience = 20 * time.Second
 		before, err := watch(ctx, in, patience, settled)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		kernelBefore, err := kernelTCP()
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		c, err := stall(ctx, in, n)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		during, err := watch(ctx, in, patience, settled)
 		kernelDuring, err2 := kernelTCP()
 		c.leave()
 		if err = errors.Join(err, err2); err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
-		after, err := watch(ctx, in, l.leaving, func(u usage, _ time.Duration) bool {
-			return u.resident-before.resident < (during.resident-before.resident)/10
+		after, err := watch(ctx, in, l.leaving, func(u process.Usage, _ time.Duration) bool {
+			return u.Resident-before.Resident < (during.Resident-before.Resident)/10
 		})
 		each := func(more, less int64) float64 { return float64(more-less) / 1024 / float64(n) }
-		return sample{values: []float64{
-			each(during.resident, before.resident),
-			each(during.proportional, before.proportional),
-			each(after.resident, before.resident),
+		return compare.Sample{Values: []float64{
+			each(during.Resident, before.Resident),
+			each(during.Proportional, before.Proportional),
+			each(after.Resident, before.Resident),
 			each(kernelDuring, kernelBefore),
 		}}, err
 	}
@@ -149,23 +152,23 @@ func kernelTCP() (int64, error) {
 var sockstat = regexp.MustCompile(`(?m)^TCP: .* mem (\d+)$`)
 
 // besideStalled measures a fast client's throughput and first byte while n others are stalled.
-func besideStalled(n int) func(context.Context, *lab, *instance) (sample, error) {
-	return func(ctx context.Context, l *lab, in *instance) (sample, error) {
+func besideStalled(n int) func(context.Context, *lab, *instance) (compare.Sample, error) {
+	return func(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 		c, err := stall(ctx, in, n)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		defer c.leave()
 		s, err := wholeAgain(ctx, l, in)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		first, err := firstBytes(ctx, l, in)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
-		s.values = append(s.values, first.values...)
-		s.delivered = 0 // the CPU time is that of connecting all the clients as well
+		s.Values = append(s.Values, first.Values...)
+		s.Delivered = 0 // the CPU time is that of connecting all the clients as well
 		return s, nil
 	}
 }
@@ -185,11 +188,11 @@ func stalledRows(s scale) []row {
 			what: fmt.Sprintf("%d clients ask for a file, read one byte and stop (plain HTTP/1.1, receive buffers of %d bytes). Growth of the process's memory for each client: "+
 				"resident, proportional, and what is still resident %v after they have left or when nine tenths are given back; and of the queues of the kernel's sockets, both ends'. "+
 				"The files are spooled before.", n, receiveBuffer, s.leaving),
-			quantities: []quantity{{"RSS", "KiB/client"}, {"PSS", "KiB/client"}, {"RSS after", "KiB/client"}, {"sockets", "KiB/client"}},
+			quantities: []compare.Quantity{{Name: "RSS", Unit: "KiB/client"}, {Name: "PSS", Unit: "KiB/client"}, {Name: "RSS after", Unit: "KiB/client"}, {Name: "sockets", Unit: "KiB/client"}},
 			sides:      sides,
-			targets: []target{
-				{side: sides[0].name, most: 8},
-				{side: sides[1].name, most: 8},
+			targets: []compare.Target{
+				{Side: sides[0].name, Most: 8},
+				{Side: sides[1].name, Most: 8},
 			},
 			fullOnly: n > 1000,
 		})
@@ -199,10 +202,10 @@ func stalledRows(s scale) []row {
 		r := row{
 			name:       fmt.Sprintf("stalled/%d/fast-client", n),
 			what:       fmt.Sprintf("A fast client beside %d stalled ones: it gets a whole spooled file again and again, then asks for first bytes.", n),
-			quantities: []quantity{{"throughput", "MB/s"}, {"first byte, median", "ms"}, {"first byte, 99th percentile", "ms"}},
-			targets: []target{
-				{side: beside, over: alone, least: 0.95},
-				{quantity: 2, side: beside, most: 5},
+			quantities: []compare.Quantity{{Name: "throughput", Unit: "MB/s"}, {Name: "first byte, median", Unit: "ms"}, {Name: "first byte, 99th percentile", Unit: "ms"}},
+			targets: []compare.Target{
+				{Side: beside, Over: alone, Least: 0.95},
+				{Quantity: 2, Side: beside, Most: 5},
 			},
 			fullOnly: n > 1000,
 		}

@@ -16,6 +16,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spillway/scripts/internal/compare"
+	"spillway/scripts/internal/sink"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -26,42 +29,42 @@ func megabytes(n int64, took time.Duration) float64 { return float64(n) / 1e6 / 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // wholeOnce is one GET of the file.
-func wholeOnce(ctx context.Context, _ *lab, in *instance) (sample, error) {
+func wholeOnce(ctx context.Context, _ *lab, in *instance) (compare.Sample, error) {
 	start := time.Now()
-	n, err := fetchOnce(ctx, in.address, in.path, span{})
+	n, err := sink.FetchOnce(ctx, in.address, in.path, sink.Span{})
 	took := time.Since(start)
 	if err == nil && n != in.size {
 		err = fmt.Errorf("got %d bytes of %d", n, in.size)
 	}
-	return sample{values: []float64{megabytes(n, took)}, delivered: n}, err
+	return compare.Sample{Values: []float64{megabytes(n, took)}, Delivered: n}, err
 }
 
 // wholeAgain is one client that gets the file again and again.
-func wholeAgain(ctx context.Context, l *lab, in *instance) (sample, error) {
+func wholeAgain(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 	return ranges(1, 0)(ctx, l, in)
 }
 
 // ranges is some clients that each get random spans of so many bytes of the file, or, if length is 0, all of
 // it, one after the other on one connection.
-func ranges(clients int, length int64) func(context.Context, *lab, *instance) (sample, error) {
-	return func(ctx context.Context, l *lab, in *instance) (sample, error) {
+func ranges(clients int, length int64) func(context.Context, *lab, *instance) (compare.Sample, error) {
+	return func(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 		var delivered atomic.Int64
 		start := time.Now()
 		group, ctx := errgroup.WithContext(ctx)
 		for i := range clients {
 			group.Go(func() error {
-				c, err := dial(ctx, in.address)
+				c, err := sink.Dial(ctx, in.address)
 				if err != nil {
 					return err
 				}
-				defer c.close()
+				defer c.Close()
 				random := rand.New(rand.NewPCG(uint64(i), 0))
 				for time.Since(start) < l.interval {
-					var s span
+					var s sink.Span
 					if length > 0 {
-						s = span{random.Int64N(in.size - length + 1), length}
+						s = sink.Span{Offset: random.Int64N(in.size - length + 1), Length: length}
 					}
-					n, err := c.fetch(in.path, s)
+					n, err := c.Fetch(in.path, s)
 					if err != nil {
 						return err
 					}
@@ -71,24 +74,24 @@ func ranges(clients int, length int64) func(context.Context, *lab, *instance) (s
 			})
 		}
 		err := group.Wait()
-		return sample{values: []float64{megabytes(delivered.Load(), time.Since(start))}, delivered: delivered.Load()}, err
+		return compare.Sample{Values: []float64{megabytes(delivered.Load(), time.Since(start))}, Delivered: delivered.Load()}, err
 	}
 }
 
 // crowdOnce is so many clients that get the whole file at once.
-func crowdOnce(clients int) func(context.Context, *lab, *instance) (sample, error) {
-	return func(ctx context.Context, _ *lab, in *instance) (sample, error) {
+func crowdOnce(clients int) func(context.Context, *lab, *instance) (compare.Sample, error) {
+	return func(ctx context.Context, _ *lab, in *instance) (compare.Sample, error) {
 		start := time.Now()
 		group, ctx := errgroup.WithContext(ctx)
 		for range clients {
 			group.Go(func() error {
-				_, err := fetchOnce(ctx, in.address, in.path, span{})
+				_, err := sink.FetchOnce(ctx, in.address, in.path, sink.Span{})
 				return err
 			})
 		}
 		err := group.Wait()
 		n := int64(clients) * in.size
-		return sample{values: []float64{megabytes(n, time.Since(start))}, delivered: n}, err
+		return compare.Sample{Values: []float64{megabytes(n, time.Since(start))}, Delivered: n}, err
 	}
 }
 
@@ -118,45 +121,45 @@ var wrkVerdict = regexp.MustCompile(`(?m)^verdict (\d+) (\d+) (\d+) (\d+)$`)
 
 // wrkRanges is wrk with so many keep-alive connections, each asking for random spans of so many bytes. The
 // quantity is requests for each second.
-func wrkRanges(connections int, length int64) func(context.Context, *lab, *instance) (sample, error) {
-	return func(ctx context.Context, l *lab, in *instance) (sample, error) {
+func wrkRanges(connections int, length int64) func(context.Context, *lab, *instance) (compare.Sample, error) {
+	return func(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 		program, err := toolWrk.find(l)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		script := filepath.Join(l.work, "ranges.lua")
 		if err := os.WriteFile(script, fmt.Appendf(nil, wrkScript, in.size, length), 0o644); err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		seconds := max(1, int(l.interval.Seconds()+0.5))
 		out, err := exec.CommandContext(ctx, program, "--threads", "1", "--connections", strconv.Itoa(connections), "--duration", fmt.Sprint(seconds, "s"),
 			"--script", script, "http://"+in.address+in.path).CombinedOutput()
 		if err != nil {
-			return sample{}, fmt.Errorf("wrk: %w\n%s", err, out)
+			return compare.Sample{}, fmt.Errorf("wrk: %w\n%s", err, out)
 		}
 		return wrkSample(out, length)
 	}
 }
 
 // wrkSample reads what wrk printed in the end.
-func wrkSample(out []byte, length int64) (sample, error) {
+func wrkSample(out []byte, length int64) (compare.Sample, error) {
 	found := wrkVerdict.FindSubmatch(out)
 	if found == nil {
-		return sample{}, fmt.Errorf("wrk gave no verdict:\n%s", out)
+		return compare.Sample{}, fmt.Errorf("wrk gave no verdict:\n%s", out)
 	}
 	var figures [4]int64 // requests, bytes, microseconds, errors
 	for i := range figures {
 		n, err := strconv.ParseInt(string(found[i+1]), 10, 64)
 		if err != nil {
-			return sample{}, err
+			return compare.Sample{}, err
 		}
 		figures[i] = n
 	}
 	requests, bytes, took, failed := figures[0], figures[1], time.Duration(figures[2])*time.Microsecond, figures[3]
 	if failed > 0 || bytes < requests*length {
-		return sample{}, fmt.Errorf("wrk: %d requests of %d bytes brought %d bytes and %d errors", requests, length, bytes, failed)
+		return compare.Sample{}, fmt.Errorf("wrk: %d requests of %d bytes brought %d bytes and %d errors", requests, length, bytes, failed)
 	}
-	return sample{values: []float64{float64(requests) / took.Seconds()}, delivered: requests * length}, nil
+	return compare.Sample{Values: []float64{float64(requests) / took.Seconds()}, Delivered: requests * length}, nil
 }
 
 // metric returns a metric of a gateway that has no labels.

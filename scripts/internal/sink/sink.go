@@ -1,6 +1,7 @@
 //go:build linux
 
-package main
+// Package sink is an HTTP client that throws bodies away at little cost, for measuring servers.
+package sink
 
 import (
 	"bytes"
@@ -18,10 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// client is an HTTP/1.1 client for one connection that costs as little as it can: bodies never leave the kernel, and it
+// Client is an HTTP/1.1 client for one connection that costs as little as it can: bodies never leave the kernel, and it
 // is woken once for many packets. A server pays for waking its clients too: with one that is woken for each packet, all servers
 // look alike, and less than half as fast as they are. It is used by one goroutine.
-type client struct {
+type Client struct {
 	conn  *net.TCPConn
 	raw   syscall.RawConn
 	stop  func() bool // ends the watch of the context
@@ -34,8 +35,8 @@ type client struct {
 // highMark is how many bytes arrive between two times that a client is woken for a long body.
 const highMark = 512 << 10
 
-// dial connects to host:port; the connection breaks when the context ends.
-func dial(ctx context.Context, address string) (*client, error) {
+// Dial connects to host:port; the connection breaks when the context ends.
+func Dial(ctx context.Context, address string) (*Client, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -47,7 +48,7 @@ func dial(ctx context.Context, address string) (*client, error) {
 		tcp.Close()
 		return nil, err
 	}
-	return &client{
+	return &Client{
 		conn: tcp, raw: raw, host: address,
 		buf:  make([]byte, 4096),
 		mark: 1, // the kernel's default
@@ -55,22 +56,22 @@ func dial(ctx context.Context, address string) (*client, error) {
 	}, nil
 }
 
-func (c *client) close() {
+func (c *Client) Close() {
 	c.stop()
 	c.conn.Close()
 }
 
-// span is a Range of a file; the zero value asks for all of it.
-type span struct {
-	offset, length int64
+// Span is a Range of a file; the zero value asks for all of it.
+type Span struct {
+	Offset, Length int64 // bytes
 }
 
-// get asks for a file, or a span of it, reads the header of the answer and returns the length of its body.
-// The caller calls discard for all of it before the next get.
-func (c *client) get(path string, s span) (int64, error) {
+// Get asks for a file, or a span of it, reads the header of the answer and returns the length of its body.
+// The caller calls Discard for all of it before the next Get.
+func (c *Client) Get(path string, s Span) (int64, error) {
 	wanted, header := 200, ""
-	if s.length > 0 {
-		wanted, header = 206, fmt.Sprintf("Range: bytes=%d-%d\r\n", s.offset, s.offset+s.length-1)
+	if s.Length > 0 {
+		wanted, header = 206, fmt.Sprintf("Range: bytes=%d-%d\r\n", s.Offset, s.Offset+s.Length-1)
 	}
 	if _, err := fmt.Fprintf(c.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", path, c.host, header); err != nil {
 		return 0, err
@@ -88,8 +89,8 @@ func (c *client) get(path string, s span) (int64, error) {
 		if end := bytes.Index(c.buf[:n], []byte("\r\n\r\n")); end >= 0 {
 			c.early = int64(n - end - 4)
 			length, err := checkHeader(c.buf[:end], wanted)
-			if err == nil && s.length > 0 && length != s.length {
-				err = fmt.Errorf("the answer to a Range of %d bytes has %d", s.length, length)
+			if err == nil && s.Length > 0 && length != s.Length {
+				err = fmt.Errorf("the answer to a Range of %d bytes has %d", s.Length, length)
 			}
 			return length, err
 		}
@@ -111,8 +112,8 @@ func checkHeader(header []byte, wanted int) (int64, error) {
 	return 0, errors.New("the answer has no Content-Length")
 }
 
-// discard takes n bytes of the body and throws them away.
-func (c *client) discard(n int64) error {
+// Discard takes n bytes of the body and throws them away.
+func (c *Client) Discard(n int64) error {
 	early := min(c.early, n)
 	c.early -= early
 	n -= early
@@ -133,7 +134,7 @@ func (c *client) discard(n int64) error {
 	return nil
 }
 
-func (c *client) setMark(mark int) error {
+func (c *Client) setMark(mark int) error {
 	if c.mark == mark {
 		return nil
 	}
@@ -146,7 +147,7 @@ func (c *client) setMark(mark int) error {
 }
 
 // truncate takes what has arrived, at least one byte, at most n, without copying it (tcp(7), MSG_TRUNC).
-func (c *client) truncate(n int64) (int64, error) {
+func (c *Client) truncate(n int64) (int64, error) {
 	var taken uintptr
 	var errno syscall.Errno
 	var nothing byte // never written to
@@ -169,36 +170,36 @@ func (c *client) truncate(n int64) (int64, error) {
 	return int64(taken), nil
 }
 
-// fetch asks for a file, or a span of it, and throws it away. It returns its length.
-func (c *client) fetch(path string, s span) (int64, error) {
-	length, err := c.get(path, s)
+// Fetch asks for a file, or a span of it, and throws it away. It returns its length.
+func (c *Client) Fetch(path string, s Span) (int64, error) {
+	length, err := c.Get(path, s)
 	if err != nil {
 		return 0, err
 	}
-	return length, c.discard(length)
+	return length, c.Discard(length)
 }
 
-// fetchOnce is fetch on a connection of its own.
-func fetchOnce(ctx context.Context, address, path string, s span) (int64, error) {
-	c, err := dial(ctx, address)
+// FetchOnce is Fetch on a connection of its own.
+func FetchOnce(ctx context.Context, address, path string, s Span) (int64, error) {
+	c, err := Dial(ctx, address)
 	if err != nil {
 		return 0, err
 	}
-	defer c.close()
-	return c.fetch(path, s)
+	defer c.Close()
+	return c.Fetch(path, s)
 }
 
-// firstByte returns how long it takes from before connecting to the first byte of a body.
+// FirstByte returns how long it takes from before connecting to the first byte of a body.
 // The rest is left.
-func firstByte(ctx context.Context, address, path string) (time.Duration, error) {
+func FirstByte(ctx context.Context, address, path string) (time.Duration, error) {
 	start := time.Now()
-	c, err := dial(ctx, address)
+	c, err := Dial(ctx, address)
 	if err != nil {
 		return 0, err
 	}
-	defer c.close()
-	if _, err = c.get(path, span{}); err == nil {
-		err = c.discard(1)
+	defer c.Close()
+	if _, err = c.Get(path, Span{}); err == nil {
+		err = c.Discard(1)
 	}
 	return time.Since(start), err
 }

@@ -1,10 +1,10 @@
-//go:build linux
-
-package main
+package compare_test
 
 import (
 	"math"
 	"testing"
+
+	"spillway/scripts/internal/compare"
 )
 
 func TestQuantile(t *testing.T) {
@@ -23,8 +23,8 @@ func TestQuantile(t *testing.T) {
 		{[]float64{4, 3, 2, 1}, 0.51, 3},
 		{[]float64{4, 3, 2, 1}, 0.99, 4},
 	} {
-		if got := quantile(test.values, test.q); !same(got, test.want) {
-			t.Errorf("quantile(%v, %v) = %v, want %v", test.values, test.q, got, test.want)
+		if got := compare.Quantile(test.values, test.q); !same(got, test.want) {
+			t.Errorf("compare.Quantile(%v, %v) = %v, want %v", test.values, test.q, got, test.want)
 		}
 	}
 }
@@ -41,8 +41,8 @@ func TestMedian(t *testing.T) {
 		{[]float64{4, 1, 3, 2}, 2.5},
 	} {
 		values := append([]float64(nil), test.values...)
-		if got := median(values); !same(got, test.want) {
-			t.Errorf("median(%v) = %v, want %v", test.values, got, test.want)
+		if got := compare.Median(values); !same(got, test.want) {
+			t.Errorf("compare.Median(%v) = %v, want %v", test.values, got, test.want)
 		}
 		for i := range values {
 			if values[i] != test.values[i] {
@@ -67,8 +67,8 @@ func TestRatio(t *testing.T) {
 		// A round that one side does not have does not count.
 		{[]float64{6, 8}, []float64{3}, 2},
 	} {
-		if got := ratio(test.a, test.b); !same(got, test.want) {
-			t.Errorf("ratio(%v, %v) = %v, want %v", test.a, test.b, got, test.want)
+		if got := compare.Ratio(test.a, test.b); !same(got, test.want) {
+			t.Errorf("compare.Ratio(%v, %v) = %v, want %v", test.a, test.b, got, test.want)
 		}
 	}
 }

@@ -1,15 +1,13 @@
-//go:build linux
-
-package main
+package compare
 
 import (
 	"math"
 	"slices"
 )
 
-// quantile returns the value below which the share q, 0 to 1, of values lies: the
+// Quantile returns the value below which the share q, 0 to 1, of values lies: the
 // nearest rank, so always one of the values. It is NaN if there are none.
-func quantile(values []float64, q float64) float64 {
+func Quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
@@ -18,9 +16,9 @@ func quantile(values []float64, q float64) float64 {
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
-// median returns the middle value, or the mean of the two in the middle; NaN if there
+// Median returns the middle value, or the mean of the two in the middle; NaN if there
 // are none.
-func median(values []float64) float64 {
+func Median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
@@ -32,12 +30,12 @@ func median(values []float64) float64 {
 	return (sorted[half-1] + sorted[half]) / 2
 }
 
-// ratio returns the median of a[i]/b[i]. Each pair was measured in one round, one
+// Ratio returns the median of a[i]/b[i]. Each pair was measured in one round, one
 // right after the other, so what disturbs the machine for longer than a round falls out.
-func ratio(a, b []float64) float64 {
+func Ratio(a, b []float64) float64 {
 	ratios := make([]float64, 0, len(a))
 	for i := range min(len(a), len(b)) {
 		ratios = append(ratios, a[i]/b[i])
 	}
-	return median(ratios)
+	return Median(ratios)
 }

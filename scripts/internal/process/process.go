@@ -1,6 +1,7 @@
 //go:build linux
 
-package main
+// Package process runs programs for measurements and tells what they use.
+package process
 
 import (
 	"bytes"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,16 +22,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a running program and all its descendants: they are one process group.
-type process struct {
+// Process is a running program and all its descendants: they are one process group.
+type Process struct {
 	name   string
 	group  int // also the first process's id
 	log    string
 	exited chan error // receives once
 }
 
-// startProcess starts a program whose output goes to a file in dir. Whoever starts it stops it.
-func startProcess(dir string, cmd *exec.Cmd) (*process, error) {
+// Start starts a program whose output goes to a file in dir. Whoever starts it stops it.
+func Start(dir string, cmd *exec.Cmd) (*Process, error) {
 	name := filepath.Base(cmd.Path)
 	log, err := os.CreateTemp(dir, name+"-*.log")
 	if err != nil {
@@ -43,7 +45,7 @@ func startProcess(dir string, cmd *exec.Cmd) (*process, error) {
 	// However this process dies, the program dies with it; and a Ctrl-C at the
 	// terminal is for this process alone, which then stops the program.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &process{name: name, log: log.Name(), exited: make(chan error, 1)}
+	p := &Process{name: name, log: log.Name(), exited: make(chan error, 1)}
 	started := make(chan error)
 	go func() {
 		// The parent, as Linux sees it, is the thread, so one is kept for as long.
@@ -61,8 +63,8 @@ func startProcess(dir string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// stop ends the program and its descendants and returns when there are none any more.
-func (p *process) stop() {
+// Stop ends the program and its descendants and returns when there are none any more.
+func (p *Process) Stop() {
 	// Asked, a program ends its workers itself; but all that it writes is thrown away, so there is no need to wait long.
 	syscall.Kill(-p.group, syscall.SIGTERM)
 	select {
@@ -79,13 +81,13 @@ func (p *process) stop() {
 	}
 }
 
-// adoptOrphans makes this process the parent of its descendants whose own has ended, so that stop can wait for them.
-func adoptOrphans() error {
+// AdoptOrphans makes this process the parent of its descendants whose own has ended, so that Stop can wait for them.
+func AdoptOrphans() error {
 	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 }
 
-// await waits until ready is true. Another process does not tell when that is, so it is tried again and again.
-func (p *process) await(ctx context.Context, what string, ready func() bool) error {
+// Await waits until ready is true. Another process does not tell when that is, so it is tried again and again.
+func (p *Process) Await(ctx context.Context, what string, ready func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	again := time.NewTicker(2 * time.Millisecond)
@@ -93,18 +95,18 @@ func (p *process) await(ctx context.Context, what string, ready func() bool) err
 	for !ready() {
 		select {
 		case err := <-p.exited:
-			p.exited <- err // for stop
-			return fmt.Errorf("%s ended before there was %s: %v\n%s", p.name, what, err, p.tail())
+			p.exited <- err // for Stop
+			return fmt.Errorf("%s ended before there was %s: %v\n%s", p.name, what, err, p.Tail())
 		case <-ctx.Done():
-			return fmt.Errorf("%s: no %s: %w\n%s", p.name, what, ctx.Err(), p.tail())
+			return fmt.Errorf("%s: no %s: %w\n%s", p.name, what, ctx.Err(), p.Tail())
 		case <-again.C:
 		}
 	}
 	return nil
 }
 
-// tail returns the end of what the program wrote.
-func (p *process) tail() []byte {
+// Tail returns the end of what the program wrote.
+func (p *Process) Tail() []byte {
 	text, err := os.ReadFile(p.log)
 	if err != nil {
 		return []byte(err.Error())
@@ -112,21 +114,21 @@ func (p *process) tail() []byte {
 	return text[max(0, len(text)-1000):]
 }
 
-// usage is what a process group has used so far.
-type usage struct {
-	cpu time.Duration // user and system time
-	// resident is the memory the processes have now, peak the sum of the greatest each has had, bytes.
+// Usage is what a process group has used so far.
+type Usage struct {
+	CPU time.Duration // user and system time
+	// Resident is the memory the processes have now, Peak the sum of the greatest each has had, bytes.
 	// What processes share counts once for each.
-	resident, peak int64
-	proportional   int64 // resident, with shared pages divided by their owners (PSS)
+	Resident, Peak int64
+	Proportional   int64 // resident, with shared pages divided by their owners (PSS)
 }
 
-// usage adds up the processes of the group.
-func (p *process) usage() (usage, error) {
-	var sum usage
+// Usage adds up the processes of the group.
+func (p *Process) Usage() (Usage, error) {
+	var sum Usage
 	members, err := p.members()
 	if err != nil {
-		return usage{}, err
+		return Usage{}, err
 	}
 	for _, pid := range members {
 		u, err := usageOf(pid)
@@ -134,18 +136,18 @@ func (p *process) usage() (usage, error) {
 			continue // it ended meanwhile
 		}
 		if err != nil {
-			return usage{}, err
+			return Usage{}, err
 		}
-		sum.cpu += u.cpu
-		sum.resident += u.resident
-		sum.peak += u.peak
-		sum.proportional += u.proportional
+		sum.CPU += u.CPU
+		sum.Resident += u.Resident
+		sum.Peak += u.Peak
+		sum.Proportional += u.Proportional
 	}
 	return sum, nil
 }
 
-// resetPeak makes the peak memory start again from what is resident now.
-func (p *process) resetPeak() error {
+// ResetPeak makes the peak memory start again from what is resident now.
+func (p *Process) ResetPeak() error {
 	members, err := p.members()
 	for _, pid := range members {
 		// 5: reset the peak, see proc(5). A process that has ended has no peak.
@@ -155,7 +157,7 @@ func (p *process) resetPeak() error {
 }
 
 // members returns the ids of the group's processes.
-func (p *process) members() ([]int, error) {
+func (p *Process) members() ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -173,24 +175,24 @@ func (p *process) members() ([]int, error) {
 	return members, nil
 }
 
-func usageOf(pid int) (usage, error) {
+func usageOf(pid int) (Usage, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return usage{}, err
+		return Usage{}, err
 	}
 	cpu, err := cpuOf(stat)
 	if err != nil {
-		return usage{}, err
+		return Usage{}, err
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return usage{}, err
+		return Usage{}, err
 	}
 	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
-		return usage{}, err
+		return Usage{}, err
 	}
-	return usage{cpu, kib(status, "VmRSS"), kib(status, "VmHWM"), kib(rollup, "Pss")}, nil
+	return Usage{cpu, kib(status, "VmRSS"), kib(status, "VmHWM"), kib(rollup, "Pss")}, nil
 }
 
 // cpuOf returns the user and system time of /proc/PID/stat, with that of children that ended: see proc(5).
@@ -226,4 +228,40 @@ func kib(text []byte, name string) int64 {
 		}
 	}
 	return 0
+}
+
+// Listens tells whether something accepts connections at an address.
+func Listens(address string) bool {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// CleanEnvironment is this process's without anything that configures Spillway.
+func CleanEnvironment() []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "SPILLWAY_") {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+// FreeAddresses returns n addresses of 127.0.0.1 on which nothing listens yet.
+func FreeAddresses(n int) ([]string, error) {
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		// Closed only when all are chosen, so that they differ.
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses, nil
 }

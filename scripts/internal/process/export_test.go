@@ -1,0 +1,8 @@
+//go:build linux
+
+package process
+
+var (
+	CPUOf = cpuOf
+	KiB   = kib
+)
