@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A real Tahoe-LAFS grid on 127.0.0.1: one introducer, five storage nodes, one client.
+"""A real Tahoe-LAFS grid on this machine: one introducer, five storage nodes, one client.
 
 As a module it gives class Grid. As a program,
 
@@ -8,15 +8,23 @@ As a module it gives class Grid. As a program,
 runs a grid whose nodes live in DIRECTORY, under the Tahoe-LAFS that ./install
 put into VENV. When the grid is up it prints one line of JSON:
 
-    {"client": DIR, "node_url": URL, "storage": [DIR, ...], "tahoe": PROGRAM}
+    {"client": DIR, "node_url": URL, "client_pid": PID, "storage": [DIR, ...], "pids": [PID, ...], "tahoe": PROGRAM}
+
+With --hosts ADDRESS,ADDRESS,... the introducer listens on the first address and a storage
+node on each other one; without it, all do on 127.0.0.1. With --far NAMESPACE they run in that network namespace (a
+file, see nsenter(1)). With --foolscap there is a second client, which speaks Foolscap to
+the storage nodes and is described as "foolscap_url" and "foolscap_pid".
 
 Each line of JSON on its standard input, {"k": 3, "happy": 1, "n": 10,
 "segment": 131072, "layout": 1}, makes the client upload with these from then on;
 the answer is that same line again. With "foolscap": true as well, the client speaks
-Foolscap to the storage nodes, not HTTPS. At the end of its input it stops every node.
+Foolscap to the storage nodes, not HTTPS. {"start": 2} starts the third storage node again, which has been
+killed. At the end of its input it stops every node.
 """
 
+import argparse
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +33,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+LOOPBACK = "127.0.0.1"
 STORAGE_NODES = 5
 MIB = 1 << 20
 PATIENCE = 90  # seconds until a node that does not come up is given up
@@ -46,16 +55,17 @@ class GridError(Exception):
 
 def free_port():
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
+        s.bind((LOOPBACK, 0))
         return s.getsockname()[1]
 
 
 class Node:
     """One node's directory and, while it runs, its process."""
 
-    def __init__(self, venv, directory):
+    def __init__(self, venv, directory, namespace=None):
         self.venv = venv
         self.directory = directory
+        self.prefix = ["nsenter", f"--net={namespace}"] if namespace else []
         self.log = directory.with_suffix(".log")
         self.process = None
 
@@ -74,19 +84,24 @@ class Node:
 
     def _spawn(self, command, stdin):
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, stdin=stdin, stdout=log, stderr=subprocess.STDOUT)
+            return subprocess.Popen([*self.prefix, *command], stdin=stdin, stdout=log, stderr=subprocess.STDOUT)
 
     def stop(self):
         if self.process is None:
             return
         self.process.stdin.close()
-        self.process.terminate()
+        self.terminate()
         try:
             self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         self.process = None
+
+    def terminate(self):
+        """Asks the process to end, also one that was stopped by a signal."""
+        self.process.terminate()
+        self.process.send_signal(signal.SIGCONT)
 
     def await_(self, what, condition):
         """Waits until condition() is true; it is tried several times a second."""
@@ -105,17 +120,23 @@ class Node:
 class Grid:
     """A running grid below a directory; a context manager that stops it."""
 
-    def __init__(self, venv, directory):
+    def __init__(self, venv, directory, hosts=(LOOPBACK,) * (1 + STORAGE_NODES), far=None, foolscap=False):
         self.venv = Path(venv)
         self.directory = Path(directory)
-        self.introducer = Node(self.venv, self.directory / "introducer")
-        self.servers = [Node(self.venv, self.directory / f"s{i}") for i in range(STORAGE_NODES)]
+        self.hosts = hosts
+        self.introducer = Node(self.venv, self.directory / "introducer", far)
+        self.servers = [Node(self.venv, self.directory / f"s{i}", far) for i in range(len(hosts) - 1)]
         self.client = Node(self.venv, self.directory / "client")
+        self.foolscap = Node(self.venv, self.directory / "foolscap") if foolscap else None
         self.shape = dict(k=3, happy=1, n=10, segment=MIB, layout=1, foolscap=False)
 
     @property
+    def clients(self):
+        return [self.client, self.foolscap] if self.foolscap else [self.client]
+
+    @property
     def nodes(self):
-        return [self.client, *self.servers, self.introducer]
+        return [*self.clients, *self.servers, self.introducer]
 
     @property
     def storage(self):
@@ -123,7 +144,11 @@ class Grid:
 
     @property
     def node_url(self):
-        return (self.client.directory / "node.url").read_text().strip()
+        return self.url_of(self.client)
+
+    @staticmethod
+    def url_of(client):
+        return (client.directory / "node.url").read_text().strip()
 
     def __enter__(self):
         try:
@@ -139,21 +164,21 @@ class Grid:
     def close(self):
         for node in self.nodes:
             if node.process is not None:
-                node.process.terminate()
+                node.terminate()
         for node in self.nodes:
             node.stop()
 
     def _start(self):
-        def listen():
+        def listen(host):
             port = free_port()
-            return ("--listen=tcp", f"--port=tcp:{port}:interface=127.0.0.1", f"--location=tcp:127.0.0.1:{port}")
+            return ("--listen=tcp", f"--port=tcp:{port}:interface={host}", f"--location=tcp:{host}:{port}")
 
-        creating = [(self.introducer, self.introducer.create("create-introducer", *listen()))]
-        for server in self.servers:
+        creating = [(self.introducer, self.introducer.create("create-introducer", *listen(self.hosts[0])))]
+        for server, host in zip(self.servers, self.hosts[1:]):
             creating.append((server, server.create(
-                "create-node", *listen(), "--webport=none", f"--nickname={server.directory.name}")))
-        creating.append((self.client, self.client.create(
-            "create-client", "--webport=tcp:0:interface=127.0.0.1")))
+                "create-node", *listen(host), "--webport=none", f"--nickname={server.directory.name}")))
+        for client in self.clients:
+            creating.append((client, client.create("create-client", f"--webport=tcp:0:interface={LOOPBACK}")))
         for node, process in creating:
             if process.wait() != 0:
                 raise GridError(f"cannot create {node.directory.name}\n{node.tail()}")
@@ -162,12 +187,15 @@ class Grid:
         furl = self.introducer.directory / "private" / "introducer.furl"
         self.introducer.await_("introducer.furl", lambda: furl.exists() and furl.read_text().strip())
         introducers = f"introducers:\n  grid:\n    furl: {furl.read_text().strip()}\n"
-        for node in [*self.servers, self.client]:
+        for node in [*self.servers, *self.clients]:
             (node.directory / "private" / "introducers.yaml").write_text(introducers)
-        (self.client.directory / "private" / "convergence").write_text(CONVERGENCE + "\n")
+        for client in self.clients:
+            (client.directory / "private" / "convergence").write_text(CONVERGENCE + "\n")
         for server in self.servers:
             server.start()
-        self._start_client()
+        self._start_client(self.client, self.shape)
+        if self.foolscap:
+            self._start_client(self.foolscap, self.shape | dict(foolscap=True))
 
     def configure(self, k, happy, n, segment=MIB, layout=1, foolscap=False):
         """Makes later uploads k-of-n on at least happy servers, with this
@@ -177,16 +205,25 @@ class Grid:
         if shape != self.shape:
             self.client.stop()
             self.shape = shape
-            self._start_client()
+            self._start_client(self.client, shape)
 
-    def _start_client(self):
-        config = self.client.directory / "tahoe.cfg"
+    def start_server(self, number):
+        """Starts a storage node that has been killed and waits until it listens."""
+        server = self.servers[number]
+        server.process.wait()
+        server.process.stdin.close()
+        before = server.log.stat().st_size
+        server.start()
+        server.await_("running node", lambda: b"client running" in server.log.read_bytes()[before:])
+
+    def _start_client(self, client, shape):
+        config = client.directory / "tahoe.cfg"
         wanted = {
-            "shares.needed": self.shape["k"],
-            "shares.happy": self.shape["happy"],
-            "shares.total": self.shape["n"],
-            "shares._max_immutable_segment_size_for_testing": self.shape["segment"],
-            "force_foolscap": self.shape["foolscap"],
+            "shares.needed": shape["k"],
+            "shares.happy": shape["happy"],
+            "shares.total": shape["n"],
+            "shares._max_immutable_segment_size_for_testing": shape["segment"],
+            "force_foolscap": shape["foolscap"],
         }
         lines = []
         for line in config.read_text().splitlines():
@@ -196,14 +233,14 @@ class Grid:
                 lines.extend(f"{name} = {value}" for name, value in wanted.items())
         config.write_text("\n".join(lines) + "\n")
 
-        url = self.client.directory / "node.url"
+        url = client.directory / "node.url"
         url.unlink(missing_ok=True)
-        self.client.start(self.shape["layout"])
-        self.client.await_("connection to every storage node", lambda: url.exists() and self._connected() == STORAGE_NODES)
+        client.start(shape["layout"])
+        client.await_("connection to every storage node", lambda: url.exists() and self._connected(client) == len(self.servers))
 
-    def _connected(self):
+    def _connected(self, client):
         try:
-            with urllib.request.urlopen(f"{self.node_url}?t=json", timeout=10) as answer:
+            with urllib.request.urlopen(f"{self.url_of(client)}?t=json", timeout=10) as answer:
                 servers = json.load(answer)["servers"]
         except (urllib.error.URLError, ConnectionError, ValueError):
             return 0
@@ -216,21 +253,35 @@ class Grid:
             return answer.read().decode("ascii").strip()
 
     def describe(self):
-        return {
+        description = {
             "client": str(self.client.directory),
             "node_url": self.node_url,
+            "client_pid": self.client.process.pid,
             "storage": [str(s) for s in self.storage],
+            "pids": [s.process.pid for s in self.servers],
             "tahoe": str(self.venv / "bin" / "tahoe"),
         }
+        if self.foolscap:
+            description |= {"foolscap_url": self.url_of(self.foolscap), "foolscap_pid": self.foolscap.process.pid}
+        return description
 
 
 def main():
-    if len(sys.argv) != 3:
-        sys.exit(__doc__.strip())
-    with Grid(sys.argv[1], sys.argv[2]) as grid:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("venv")
+    parser.add_argument("directory")
+    parser.add_argument("--hosts", default=",".join([LOOPBACK] * (1 + STORAGE_NODES)))
+    parser.add_argument("--far")
+    parser.add_argument("--foolscap", action="store_true")
+    options = parser.parse_args()
+    with Grid(options.venv, options.directory, options.hosts.split(","), options.far, options.foolscap) as grid:
         print(json.dumps(grid.describe()), flush=True)
         for line in sys.stdin:
-            grid.configure(**json.loads(line))
+            request = json.loads(line)
+            if "start" in request:
+                grid.start_server(request["start"])
+            else:
+                grid.configure(**request)
             print(json.dumps(grid.describe()), flush=True)
 
 
