@@ -272,6 +272,9 @@ func (c Cap) VerifyCap() (VerifyCap, bool) {
 // StorageIndex returns the name under which servers keep the file's shares.
 func (v VerifyCap) StorageIndex() grid.StorageIndex { return v.index }
 
+// Shares returns how many different shares the file needs, k, and how many were made of it, n.
+func (v VerifyCap) Shares() (k, n int) { return v.k, v.n }
+
 // Size returns the length of the file in bytes.
 func (v VerifyCap) Size() int64 { return v.size }
 

@@ -10,26 +10,57 @@ import (
 	"spillway/decode"
 )
 
-// gridFlags say where shares are. Every command that reads or writes them has these.
-type gridFlags struct {
-	Server       []string `placeholder:"URL" sep:" " help:"Storage server, file:///path/to/storage or pb://KEY@HOST:PORT/SWISSNUM#v=1; give one flag for each."`
-	DecodeMemory size     `default:"16MiB" help:"Memory for what is being decoded, over all files."`
+// serverFlags say where shares are.
+type serverFlags struct {
+	Server []string `placeholder:"URL" sep:" " help:"Storage server, file:///path/to/storage or pb://KEY@HOST:PORT/SWISSNUM#v=1; give one flag for each."`
+	Grid   string   `placeholder:"FILE" type:"path" help:"YAML file of storage servers, as 'spillway grid import' writes it."`
 }
 
-// client connects to the servers. The caller closes it.
-func (f *gridFlags) client(log *slog.Logger) (*decode.Client, error) {
-	if len(f.Server) == 0 {
-		return nil, usagef("no storage servers: give --server URL for each")
-	}
-	servers := make([]decode.Server, 0, len(f.Server))
+// servers returns the servers of the flags, those of the grid file last. It can be called
+// again, to see what has become of the file.
+func (f *serverFlags) servers(log *slog.Logger) ([]gridServer, error) {
+	var servers []gridServer
 	for i, text := range f.Server {
+		place := fmt.Sprintf("--server number %d", i+1)
 		server, err := decode.ParseServer(text)
 		if err != nil {
-			return nil, usagef("--server number %d: %w", i+1, err)
+			return nil, usagef("%s: %w", place, err)
 		}
-		servers = append(servers, server)
+		servers = append(servers, gridServer{Server: server, url: text, place: place})
 	}
-	client, err := decode.New(decode.Config{Servers: servers, Memory: int64(f.DecodeMemory), Log: log})
+	if f.Grid != "" {
+		more, err := readGridFile(f.Grid, log)
+		if err != nil {
+			return nil, &usageError{err}
+		}
+		servers = append(servers, more...)
+	}
+	if len(servers) == 0 {
+		return nil, usagef("no storage servers: give --server URL for each, or --grid FILE")
+	}
+	if err := checkDistinct(servers); err != nil {
+		return nil, &usageError{err}
+	}
+	return servers, nil
+}
+
+// gridFlags are those of every command that reads or writes shares.
+type gridFlags struct {
+	serverFlags
+	DecodeMemory size `default:"16MiB" help:"Memory for what is being decoded, over all files."`
+}
+
+// client returns a client of the servers. The caller closes it.
+func (f *gridFlags) client(log *slog.Logger) (*decode.Client, error) {
+	servers, err := f.servers(log)
+	if err != nil {
+		return nil, err
+	}
+	return f.clientOf(servers, log)
+}
+
+func (f *gridFlags) clientOf(servers []gridServer, log *slog.Logger) (*decode.Client, error) {
+	client, err := decode.New(decode.Config{Servers: known(servers), Memory: int64(f.DecodeMemory), Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the grid: %w", err)
 	}

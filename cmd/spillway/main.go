@@ -33,6 +33,7 @@ type cli struct {
 	Put     putCmd     `cmd:"" help:"Upload a file and print its cap."`
 	Get     getCmd     `cmd:"" help:"Download a file without HTTP, or go on with one."`
 	Check   checkCmd   `cmd:"" help:"Verify every share of a file."`
+	Grid    gridCmd    `cmd:"" help:"Find storage servers and ask whether they are well."`
 	Demo    demoCmd    `cmd:"" help:"Show everything on a small grid of its own, until interrupted."`
 	Health  healthCmd  `cmd:"" help:"Ask a running gateway whether it is well; for container health checks."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -9,9 +9,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"spillway/decode"
@@ -61,11 +64,26 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("listening for the administrator: %w", err)
 	}
 	defer admin.Close()
-	client, err := c.client(log)
+	hangups := make(chan os.Signal, 1)
+	if c.Grid != "" {
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+	}
+	servers, err := c.servers(log)
+	if err != nil {
+		return err
+	}
+	client, err := c.clientOf(servers, log)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	reloads := gridReloads{flags: &c.serverFlags, client: client, servers: servers, log: log}
+	var reloading sync.WaitGroup
+	defer reloading.Wait()
+	reloadCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	reloading.Go(func() { reloads.run(reloadCtx, hangups) })
 	g := gateway{
 		client: client,
 		public: public,

@@ -60,6 +60,18 @@ type Node interface {
 	NodeID() (id NodeID, known bool)
 }
 
+// Describer is a Server that can say more of itself than that it answers.
+type Describer interface {
+	// Describe asks the server what it is. May be called concurrently.
+	Describe(ctx context.Context) (Description, error)
+}
+
+// Description is what a server says of itself.
+type Description struct {
+	Software string // in one line, such as "tahoe-lafs/1.20.0"; "" if it does not tell
+	Free     int64  // bytes that it can take; -1 if it does not tell
+}
+
 // Share reads the bytes of one share, as chk lays them out, without the
 // storage container around it. Its methods may be called concurrently.
 type Share interface {

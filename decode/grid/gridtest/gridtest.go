@@ -36,6 +36,7 @@ func Run(t *testing.T, start func(t *testing.T) grid.Server) {
 		{"Invalid", invalid},
 		{"Cancelled", cancelled},
 		{"Concurrent", concurrent},
+		{"Describe", describe},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := start(t)
@@ -387,5 +388,23 @@ func concurrent(t *testing.T, s grid.Server) {
 	wg.Wait()
 	for i := range 24 {
 		verify(t, s, si, 1+i, share)
+	}
+}
+
+// describe asks a server what it is, if its kind can tell.
+func describe(t *testing.T, s grid.Server) {
+	d, ok := s.(grid.Describer)
+	if !ok {
+		return
+	}
+	Write(t, s, StorageIndex(), 0, random(100))
+	said, err := d.Describe(t.Context())
+	if err != nil || said.Free < -1 || strings.ContainsAny(said.Software, "\r\n\t") {
+		t.Errorf("%+v, %v", said, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.Describe(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
 	}
 }
