@@ -9,6 +9,7 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}"
  && mkdir -m 0700 /out/spool
 
 FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/spillway /spillway
 COPY --from=build --chown=65532:65532 /out/spool /spool
 USER 65532:65532
@@ -16,6 +17,7 @@ USER 65532:65532
 VOLUME /spool
 EXPOSE 8080 8081
 ENV SPILLWAY_SPOOL_DIR=/spool \
+    TMPDIR=/spool \
     SPILLWAY_LISTEN=0.0.0.0:8080 \
     SPILLWAY_ADMIN_LISTEN=127.0.0.1:8081
 HEALTHCHECK --interval=30s --timeout=5s CMD ["/spillway", "health"]

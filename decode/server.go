@@ -10,6 +10,7 @@ import (
 	"spillway/decode/grid"
 	"spillway/decode/grid/dir"
 	"spillway/decode/grid/gbs"
+	"spillway/decode/grid/s3"
 )
 
 // Server is one storage server of a grid, and what is known of it beside its URL.
@@ -35,7 +36,8 @@ func (s Server) same(other Server) bool {
 
 // ParseServer returns the server that a URL names: file:///srv/tahoe/storage is
 // a storage directory as Tahoe-LAFS lays it out, pb://KEY@HOST:PORT/SWISSNUM#v=1 a
-// storage server over HTTPS. The error matches errors.ErrUnsupported for kinds of
+// storage server over HTTPS, s3://BUCKET/PREFIX?endpoint=URL&region=NAME a bucket that holds
+// what a storage directory holds. The error matches errors.ErrUnsupported for kinds of
 // servers that are not supported yet. It does not quote the URL, which may hold a secret.
 func ParseServer(text string) (Server, error) {
 	server, err := parseServer(text)
@@ -69,7 +71,11 @@ func parseServer(text string) (grid.Server, error) {
 		}
 		return server, nil
 	case "s3":
-		return nil, fmt.Errorf("decode: servers of the kind %s:// are %w", u.Scheme, errors.ErrUnsupported)
+		server, err := s3.Parse(u)
+		if err != nil {
+			return nil, fmt.Errorf("decode: malformed server URL: %w", err)
+		}
+		return server, nil
 	}
 	return nil, errors.New("decode: malformed server URL: it begins with none of file://, pb://, s3://")
 }

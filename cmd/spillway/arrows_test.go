@@ -23,6 +23,8 @@ var arrows = map[string][]string{
 	"spillway/decode/chk":      {"spillway/decode/zfec", "spillway/decode/hashtree"},
 	"spillway/decode/grid":     {"spillway/decode/hashtree"},
 	"spillway/decode/grid/*":   {"spillway/decode/grid"},
+	"spillway/decode/grid/dir": {"spillway/decode/grid", "spillway/decode/grid/container"},
+	"spillway/decode/grid/s3":  {"spillway/decode/grid", "spillway/decode/grid/container"},
 	"spillway/scripts/*":       {"spillway/decode", "spillway/decode/*", "spillway/spool", "spillway/server", "spillway/scripts/*"},
 }
 

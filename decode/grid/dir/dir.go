@@ -1,8 +1,8 @@
 // Package dir reads and writes a storage directory exactly as a Tahoe-LAFS
-// storage server keeps it (src/allmydata/storage/{server,immutable}.py): shares
+// storage server keeps it (src/allmydata/storage/server.py): shares
 // stand at shares/<first 2 characters of SI>/<SI>/<number>, uploads in progress
-// likewise below shares/incoming. A real server may serve the directory at the
-// same time.
+// likewise below shares/incoming, each in its container. A real server may serve
+// the directory at the same time.
 package dir
 
 import (
@@ -13,13 +13,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"spillway/decode/grid"
+	"spillway/decode/grid/container"
 )
-
-// maxShares bounds the share numbers: zfec knows no more.
-const maxShares = 256
 
 // Server is one storage directory. It has no state but its path.
 type Server struct {
@@ -51,8 +48,7 @@ func (s *Server) Close() error { return nil }
 
 // slot returns the directory of si's shares below base.
 func slot(base string, si grid.StorageIndex) string {
-	name := si.String()
-	return filepath.Join(base, name[:2], name)
+	return filepath.Join(base, filepath.FromSlash(container.Slot(si)))
 }
 
 func (s *Server) shares() string   { return filepath.Join(s.path, "shares") }
@@ -77,11 +73,9 @@ func (s *Server) Shares(ctx context.Context, si grid.StorageIndex) ([]int, error
 	}
 	var nums []int
 	for _, e := range entries {
-		num, err := strconv.Atoi(e.Name())
-		if err != nil || num < 0 || num >= maxShares || strconv.Itoa(num) != e.Name() || e.IsDir() {
-			continue
+		if num, ok := container.ParseNumber(e.Name()); ok && !e.IsDir() {
+			nums = append(nums, num)
 		}
-		nums = append(nums, num)
 	}
 	return nums, nil
 }

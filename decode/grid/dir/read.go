@@ -2,13 +2,11 @@ package dir
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -16,19 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"spillway/decode/grid"
-)
-
-// An immutable container (src/allmydata/storage/immutable.py):
-//
-//	0x00  version: 1, or 2 when the lease secrets are hashed   4 bytes, big-endian
-//	0x04  length of the share, modulo or capped at 2^32: not trusted
-//	0x08  number of leases
-//	0x0c  the share
-//	then  the leases, 72 bytes each
-const (
-	containerHeader = 0x0c
-	leaseSize       = 4 + 32 + 32 + 4
-	mutableMagic    = "Tahoe mutable container v"
+	"spillway/decode/grid/container"
 )
 
 // Open opens share num of si. An error matches grid.ErrCorrupt when the
@@ -64,24 +50,14 @@ func newShare(f *os.File) (*share, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: not a regular file", grid.ErrCorrupt)
 	}
-	head := make([]byte, len(mutableMagic))
+	head := make([]byte, container.HeaderSize)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	if strings.HasPrefix(string(head[:n]), mutableMagic) {
-		return nil, fmt.Errorf("%w: a container of a mutable file", grid.ErrCorrupt)
-	}
-	if n < containerHeader {
-		return nil, fmt.Errorf("%w: the container of %d bytes is too short", grid.ErrCorrupt, info.Size())
-	}
-	if v := binary.BigEndian.Uint32(head); v != 1 && v != 2 {
-		return nil, fmt.Errorf("%w: unknown container version %d", grid.ErrCorrupt, v)
-	}
-	leases := int64(binary.BigEndian.Uint32(head[8:]))
-	size := info.Size() - containerHeader - leaseSize*leases
-	if size < 0 {
-		return nil, fmt.Errorf("%w: %d leases do not fit a container of %d bytes", grid.ErrCorrupt, leases, info.Size())
+	size, err := container.ShareSize(head[:n], info.Size())
+	if err != nil {
+		return nil, err
 	}
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -142,7 +118,7 @@ func fit(bufs [][]byte, limit int64) (fitting [][]byte, total int, cut bool) {
 
 func (sh *share) readVectors(bufs [][]byte, off int64) (int, error) {
 	if len(bufs) == 1 {
-		n, err := sh.file.ReadAt(bufs[0], containerHeader+off)
+		n, err := sh.file.ReadAt(bufs[0], container.HeaderSize+off)
 		if err == io.EOF {
 			err = nil
 		}
@@ -156,7 +132,7 @@ func (sh *share) readVectors(bufs [][]byte, off int64) (int, error) {
 			v.vectors[len(v.vectors)-1].SetLen(len(b))
 		}
 	}
-	v.off = containerHeader + off
+	v.off = container.HeaderSize + off
 	err := sh.conn.Control(v.run)
 	clear(v.vectors)
 	v.vectors = v.vectors[:0]

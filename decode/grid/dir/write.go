@@ -2,12 +2,9 @@ package dir
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,14 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"spillway/decode/grid"
+	"spillway/decode/grid/container"
 )
-
-// leasePeriod is how long a server keeps a share whose lease nobody renews
-// (DEFAULT_RENEWAL_TIME in src/allmydata/storage/server.py).
-const leasePeriod = 31 * 24 * time.Hour
-
-// ownerNumber stands in every lease that Tahoe-LAFS writes; 0 means no owner.
-const ownerNumber = 1
 
 // Create begins a share in shares/incoming. The storage directory must exist; its
 // shares directory need not. The lease cannot be used: its secrets depend on the
@@ -32,7 +23,7 @@ func (s *Server) Create(ctx context.Context, si grid.StorageIndex, num int, size
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if num < 0 || num >= maxShares || size < 0 {
+	if num < 0 || num >= container.MaxShares || size < 0 {
 		return nil, fmt.Errorf("%w: share %d of %d bytes", fs.ErrInvalid, num, size)
 	}
 	if _, err := os.Stat(s.path); err != nil {
@@ -67,12 +58,15 @@ func (s *Server) Create(ctx context.Context, si grid.StorageIndex, num int, size
 // above it, which an upload that ends beside us may be removing.
 func createIn(path string) (*os.File, error) {
 	for attempt := 0; ; attempt++ {
-		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-			return nil, err
+		err := os.MkdirAll(filepath.Dir(path), 0o777)
+		if err == nil {
+			var f *os.File
+			if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666); err == nil {
+				return f, nil
+			}
 		}
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) || attempt == 10 {
-			return f, err
+		if !errors.Is(err, fs.ErrNotExist) || attempt == 100 {
+			return nil, err
 		}
 	}
 }
@@ -87,13 +81,10 @@ type upload struct {
 // begin writes the container's header without leases, as Tahoe-LAFS does, and
 // sizes the file, so that a full disk shows now if it can.
 func (u *upload) begin() error {
-	head := make([]byte, containerHeader)
-	binary.BigEndian.PutUint32(head, 2)
-	binary.BigEndian.PutUint32(head[4:], uint32(min(u.size, math.MaxUint32)))
-	if _, err := u.file.WriteAt(head, 0); err != nil {
+	if _, err := u.file.WriteAt(container.Header(u.size, 0), 0); err != nil {
 		return err
 	}
-	whole := containerHeader + u.size + leaseSize
+	whole := container.HeaderSize + u.size + container.LeaseSize
 	err := unix.Fallocate(int(u.file.Fd()), 0, 0, whole)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		err = u.file.Truncate(whole)
@@ -112,7 +103,7 @@ func (u *upload) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off+int64(len(p)) > u.size {
 		return 0, fmt.Errorf("%w: bytes %d to %d of a share of %d", fs.ErrInvalid, off, off+int64(len(p)), u.size)
 	}
-	return u.file.WriteAt(p, containerHeader+off)
+	return u.file.WriteAt(p, container.HeaderSize+off)
 }
 
 // Commit adds the first lease, syncs the container and moves it to its place,
@@ -132,11 +123,10 @@ func (u *upload) Commit() error {
 }
 
 func (u *upload) commit() error {
-	lease := newLease(time.Now())
-	if _, err := u.file.WriteAt(lease, containerHeader+u.size); err != nil {
+	if _, err := u.file.WriteAt(container.Lease(time.Now()), container.HeaderSize+u.size); err != nil {
 		return err
 	}
-	if _, err := u.file.WriteAt([]byte{0, 0, 0, 1}, 8); err != nil {
+	if _, err := u.file.WriteAt(container.Header(u.size, 1), 0); err != nil {
 		return err
 	}
 	if err := u.file.Sync(); err != nil {
@@ -154,17 +144,6 @@ func (u *upload) commit() error {
 		return err
 	}
 	return syncDir(dir)
-}
-
-// newLease returns the lease of an uploader who will not come back for it:
-// random secrets, which the container's version 2 holds hashed, so that the
-// hash of nothing known stands there.
-func newLease(now time.Time) []byte {
-	lease := make([]byte, leaseSize)
-	binary.BigEndian.PutUint32(lease, ownerNumber)
-	rand.Read(lease[4 : 4+32+32])
-	binary.BigEndian.PutUint32(lease[4+32+32:], uint32(now.Add(leasePeriod).Unix()))
-	return lease
 }
 
 func syncDir(path string) error {
