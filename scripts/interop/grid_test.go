@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"spillway/scripts/internal/need"
@@ -32,6 +33,7 @@ type grid struct {
 	Client  string   `json:"client"`   // the client node's directory
 	NodeURL string   `json:"node_url"` // of the client's web API
 	Storage []string `json:"storage"`  // the storage nodes' storage directories
+	PIDs    []int    `json:"pids"`     // the storage nodes' processes
 	Tahoe   string   `json:"tahoe"`    // the program
 
 	stdin   io.WriteCloser
@@ -72,6 +74,21 @@ func startGrid(t *testing.T) *grid {
 func (g *grid) configure(t *testing.T, s shape) {
 	t.Helper()
 	if err := json.NewEncoder(g.stdin).Encode(s); err != nil {
+		t.Fatal(err)
+	}
+	g.answer(t)
+}
+
+// restart kills a storage node and starts it again, after change if that is not nil.
+func (g *grid) restart(t *testing.T, number int, change func()) {
+	t.Helper()
+	if err := syscall.Kill(g.PIDs[number], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change()
+	}
+	if err := json.NewEncoder(g.stdin).Encode(map[string]int{"start": number}); err != nil {
 		t.Fatal(err)
 	}
 	g.answer(t)

@@ -64,16 +64,25 @@ func ServerFlags(storage []string) []string {
 // output, and an error with its standard error if it fails.
 func Run(tb testing.TB, args ...string) (string, error) {
 	tb.Helper()
+	stdout, stderr, err := RunBoth(tb, args...)
+	if err != nil {
+		err = fmt.Errorf("spillway %s: %w\n%s", args[0], err, stderr)
+	}
+	return stdout, err
+}
+
+// RunBoth runs one command of the program to its end and returns its standard
+// output and its standard error.
+func RunBoth(tb testing.TB, args ...string) (string, string, error) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 5*patience)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = environment(tb)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("spillway %s: %w\n%s", args[0], err, stderr.Bytes())
-	}
-	return stdout.String(), nil
+	err := cmd.Run()
+	return stdout.String(), stderr.String(), err
 }
 
 // Put uploads a file and returns its cap.
@@ -196,11 +205,11 @@ func stop(tb testing.TB, p *os.Process, exited <-chan error) {
 	tb.Log("spillway serve had to be killed")
 }
 
-// Log returns what the gateway has logged so far.
-func (g *Gateway) Log() string { return g.log.String() }
-
 // File returns the URL of a cap's file.
 func (g *Gateway) File(cap string) string { return g.URL + "/uri/" + cap }
+
+// Log returns what the gateway has logged so far.
+func (g *Gateway) Log() string { return g.log.String() }
 
 // Entry is one file of GET /admin/spool.
 type Entry struct {
