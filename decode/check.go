@@ -70,7 +70,10 @@ func (f *File) check(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	r := Report{Needed: f.cap.k, Total: f.cap.n, Shares: make([]ShareReport, len(f.shares)), Failed: []ServerFailure{}}
-	for _, e := range f.failed {
+	f.mu.Lock()
+	failed := f.failuresLocked()
+	f.mu.Unlock()
+	for _, e := range failed {
 		r.Failed = append(r.Failed, ServerFailure{Server: e.Server, Error: e.Err.Error()})
 	}
 	if f.found != nil {
@@ -238,10 +241,10 @@ func (o *openShare) checkBlocks(ctx context.Context, first int64, leaves []hasht
 	// Several blocks at once, within what a chunk may take.
 	atOnce := min(max(1, min(o.file.memory(1), chunkTarget)/g.BlockSize()), last-first)
 	memory := (atOnce-1)*g.BlockSize() + g.BlockLen(first)
-	if err := o.file.client.memory.Acquire(ctx, memory); err != nil {
-		return context.Cause(ctx)
+	if err := o.file.client.memory.acquire(ctx, o.file, memory); err != nil {
+		return err
 	}
-	defer o.file.client.memory.Release(memory)
+	defer o.file.client.memory.release(o.file, memory)
 	buf := make([]byte, memory)
 	for i := first; i < last; {
 		count := min(atOnce, last-i)

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -33,19 +34,21 @@ type chunk struct {
 	out     buffer // crypttext, padded; then plaintext
 	scratch buffer // slots: k for blocks that are read, k more for those computed apart
 
-	reads    []*read // running ones and those whose blocks are there
-	have     []*read // those whose blocks are there, of distinct share numbers
-	spare    []*read // to be used again
-	excluded map[*share]bool
-	slow     []*share // given up for being slow; tried again when nothing else is left
-	used     [MaxShares]uint8
-	landed   [MaxShares]bool // a read owns the place of that primary block in out
-	slots    []int           // free, in scratch
-	pieces   [][]byte        // the places in out, by primary block, then segment
-	running  int
-	results  chan *read
-	tick     *time.Timer
-	calmEnds time.Time // when the reads that are running get competitors
+	reads       []*read // running ones and those whose blocks are there
+	have        []*read // those whose blocks are there, of distinct share numbers
+	spare       []*read // to be used again
+	excluded    exclusions
+	slow        []*share // given up for being late; tried again when nothing else is left
+	ranked      []candidate
+	competitors int // reads begun because others were late
+	used        [MaxShares]uint8
+	landed      [MaxShares]bool // a read owns the place of that primary block in out
+	slots       []int           // free, in scratch
+	pieces      [][]byte        // the places in out, by primary block, then segment
+	running     int
+	gathering   time.Duration // until the blocks were there for the first time
+	results     chan *read
+	tick        *time.Timer
 
 	leaves  []hashtree.Hash
 	hashes  []hashtree.Hash
@@ -58,7 +61,7 @@ func newChunk() *chunk {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
 	return &chunk{
-		excluded: map[*share]bool{},
+		excluded: exclusions{},
 		results:  make(chan *read),
 		segment:  hashtree.NewHasher(hashtree.SegmentTag),
 		tick:     t,
@@ -87,7 +90,10 @@ func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 		return err
 	}
 	defer f.giveChunk(c)
-	if err := c.decode(ctx); err != nil {
+	load, began := f.depth.begin(), time.Now()
+	err = c.decode(ctx)
+	f.depth.end(load, time.Since(began), c.gathering, err == nil)
+	if err != nil {
 		return c.failed(err)
 	}
 	off := c.first * f.ueb.SegmentSize
@@ -131,14 +137,13 @@ func (f *File) takeChunk(ctx context.Context, i, n int64) (*chunk, error) {
 		return nil, errNoChunk(i, n)
 	}
 	memory := f.memory(f.run) // for n chunks, but buffers are kept as large
-	if !f.client.memory.TryAcquire(memory) {
+	if !f.client.memory.tryAcquire(f, memory) {
 		ctx, done := joinContexts(ctx, f.ctx)
 		defer done()
-		if err := f.client.memory.Acquire(ctx, memory); err != nil {
-			return nil, context.Cause(ctx)
+		if err := f.client.memory.acquire(ctx, f, memory); err != nil {
+			return nil, err
 		}
 	}
-	f.client.in.Add(memory)
 	c := f.client.spareChunk()
 	c.begin(f, i, n)
 	return c, nil
@@ -147,9 +152,8 @@ func (f *File) takeChunk(ctx context.Context, i, n int64) (*chunk, error) {
 func (f *File) giveChunk(c *chunk) {
 	c.release()
 	memory := f.memory(f.run)
-	f.client.in.Add(-memory)
-	f.client.keepChunk(c)
-	f.client.memory.Release(memory)
+	f.client.keepChunk(c, memory)
+	f.client.memory.release(f, memory)
 }
 
 // spareChunk returns a chunk that was kept, or a new one. A sync.Pool would drop
@@ -167,15 +171,15 @@ func (c *Client) spareChunk() *chunk {
 	return ch
 }
 
-// keepChunk keeps ch for the next one who needs memory, within the limit.
-func (c *Client) keepChunk(ch *chunk) {
+// keepChunk keeps ch, for which so much memory was taken, for the next one who needs memory, within the limit.
+func (c *Client) keepChunk(ch *chunk, taken int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kept := c.in.Load() + ch.memory()
+	kept := c.memory.inUse() - taken + ch.memory()
 	for _, s := range c.spare {
 		kept += s.memory()
 	}
-	if len(c.files) > 0 && kept <= c.limit {
+	if len(c.files) > 0 && kept <= c.memory.limit {
 		c.spare = append(c.spare, ch)
 	} else {
 		ch.close()
@@ -211,9 +215,11 @@ func (c *chunk) release() {
 	clear(c.have)
 	clear(c.slow)
 	clear(c.excluded)
+	clear(c.ranked[:cap(c.ranked)])
 	clear(c.shards[:cap(c.shards)])
 	clear(c.pieces)
 	c.reads, c.have, c.slow, c.leaves, c.file = c.reads[:0], c.have[:0], c.slow[:0], c.leaves[:0], nil
+	c.competitors = 0
 	c.used, c.landed = [MaxShares]uint8{}, [MaxShares]bool{}
 }
 
@@ -249,13 +255,12 @@ func (c *chunk) block(r *read, i int) []byte {
 
 // decode fills out with verified crypttext.
 func (c *chunk) decode(ctx context.Context) error {
-	if err := c.loadLeaves(ctx); err != nil {
+	began := time.Now()
+	if err := c.gatherAndLoad(ctx); err != nil {
 		return err
 	}
+	c.gathering = time.Since(began)
 	for {
-		if err := c.gather(ctx); err != nil {
-			return err
-		}
 		if err := c.reconstruct(); err != nil {
 			return err
 		}
@@ -266,7 +271,55 @@ func (c *chunk) decode(ctx context.Context) error {
 		if err := c.excludeCulprits(ctx, bad); err != nil {
 			return err
 		}
+		if err := c.gather(ctx); err != nil {
+			return err
+		}
 	}
+}
+
+// gatherAndLoad gets the blocks and the hashes of the segments, both at once if the hashes
+// are still to be read.
+func (c *chunk) gatherAndLoad(ctx context.Context) error {
+	if c.knownLeaves() {
+		return c.gather(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	loaded := make(chan error, 1)
+	go func() {
+		err := c.loadLeaves(ctx)
+		if err != nil {
+			cancel(err)
+		}
+		loaded <- err
+	}()
+	err := c.gather(ctx)
+	if err != nil {
+		cancel(err)
+	}
+	return cmp.Or(<-loaded, err)
+}
+
+// knownLeaves is loadLeaves without waiting for anything; false if that cannot be.
+func (c *chunk) knownLeaves() bool {
+	t := c.file.tree
+	for i := c.first; i < c.first+int64(c.segments); {
+		p := c.file.recentPage(i / t.leaves)
+		if p == nil {
+			c.leaves = c.leaves[:0]
+			return false
+		}
+		i = c.takeLeaves(p, i)
+	}
+	return true
+}
+
+// takeLeaves appends what the page has of the hashes from segment i on, and returns the next segment.
+func (c *chunk) takeLeaves(p *page, i int64) int64 {
+	leaves := p.leaves[i%c.file.tree.leaves:]
+	leaves = leaves[:min(int64(len(leaves)), c.first+int64(c.segments)-i)]
+	c.leaves = append(c.leaves, leaves...)
+	return i + int64(len(leaves))
 }
 
 // loadLeaves gets the hashes of the segments.
@@ -277,10 +330,7 @@ func (c *chunk) loadLeaves(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", crypttextPart, err)
 		}
-		leaves := p.leaves[i%t.leaves:]
-		leaves = leaves[:min(int64(len(leaves)), c.first+int64(c.segments)-i)]
-		c.leaves = append(c.leaves, leaves...)
-		i += int64(len(leaves))
+		i = c.takeLeaves(p, i)
 	}
 	return nil
 }
@@ -465,7 +515,7 @@ func (c *chunk) excludeCulprits(ctx context.Context, bad []int) error {
 		return ErrInconsistent
 	}
 	for _, r := range wrong {
-		c.excluded[r.share] = true
+		c.excluded[r.share] = time.Time{}
 		c.drop(r)
 	}
 	return nil

@@ -14,24 +14,21 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // Config configures a Client. The zero value of every field but Servers works.
 type Config struct {
 	Servers       []Server      // in order of preference; the Client closes them
-	Memory        int64         // bytes for chunks being decoded; 0 means 16 MiB
+	Memory        int64         // bytes for chunks being decoded; 0 means 64 MiB
 	MetadataBytes int64         // bytes of verified metadata kept; 0 means 4 MiB
-	Patience      time.Duration // how long a share may keep a reader waiting before another is read as well; 0 means 5 s
-	Timeout       time.Duration // how long a server may take to answer one request; 0 means 30 s
+	Patience      time.Duration // how long a share may at most keep a reader waiting before another is read as well; 0 means 1.5 s
+	Timeout       time.Duration // how long a server may take to answer one request, besides a second for each 32 KiB; 0 means 30 s
 	Log           *slog.Logger  // nil discards
 }
 
 // Client reads files from a grid and writes them; safe for concurrent use.
 type Client struct {
-	memory   *semaphore.Weighted
-	limit    int64 // of memory
+	memory   *allowance
 	metadata *metadataCache
 	patience time.Duration
 	timeout  time.Duration
@@ -51,7 +48,7 @@ type Client struct {
 
 	corruptShares, serverErrors  atomic.Int64
 	metadataHits, metadataMisses atomic.Int64
-	in                           atomic.Int64 // bytes of memory taken
+	hedged                       atomic.Int64
 }
 
 var errNoServers = errors.New("decode: no servers")
@@ -62,8 +59,8 @@ func New(cfg Config) (*Client, error) {
 		return nil, errNoServers
 	}
 	c := &Client{
-		limit:    orDefault(cfg.Memory, 16<<20),
-		patience: orDefault(cfg.Patience, 5*time.Second),
+		memory:   newAllowance(orDefault(cfg.Memory, 64<<20)),
+		patience: orDefault(cfg.Patience, 1500*time.Millisecond),
 		timeout:  orDefault(cfg.Timeout, 30*time.Second),
 		log:      cfg.Log,
 		files:    map[*File]struct{}{},
@@ -72,15 +69,22 @@ func New(cfg Config) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	for _, s := range cfg.Servers {
-		c.members = append(c.members, &member{Server: s, uses: 1})
+		c.members = append(c.members, newMember(s))
 	}
-	c.memory = semaphore.NewWeighted(c.limit)
 	var err error
 	if c.metadata, err = newMetadataCache(orDefault(cfg.MetadataBytes, 4<<20)); err != nil {
 		return nil, err
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	return c, nil
+}
+
+// slowest is the throughput, in bytes a second, below which a read is given up after a time.
+const slowest = 32 << 10
+
+// allowed returns how long a request for so many bytes may take.
+func (c *Client) allowed(bytes int) time.Duration {
+	return c.timeout + time.Duration(bytes)*time.Second/slowest
 }
 
 func orDefault[T int64 | time.Duration](v, def T) T {
@@ -140,6 +144,7 @@ type Stats struct {
 	ServerErrors   int64 // requests that servers failed
 	MetadataHits   int64 // Opens that asked no server
 	MetadataMisses int64
+	HedgedReads    int64 // reads that were late, so that another share was read as well
 	MemoryInUse    int64 // bytes of chunks being decoded now
 }
 
@@ -150,6 +155,7 @@ func (c *Client) Stats() Stats {
 		ServerErrors:   c.serverErrors.Load(),
 		MetadataHits:   c.metadataHits.Load(),
 		MetadataMisses: c.metadataMisses.Load(),
-		MemoryInUse:    c.in.Load(),
+		HedgedReads:    c.hedged.Load(),
+		MemoryInUse:    c.memory.inUse(),
 	}
 }

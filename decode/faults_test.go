@@ -69,13 +69,14 @@ func TestFrozenReads(t *testing.T) {
 	}
 }
 
-// TestReadTimeout: where patience lasts longer than a request may take, a server that has gone
-// silent is replaced when its time is over, and named.
+// TestReadTimeout: a server that nobody can replace and that has gone silent is given up when its
+// time is over, named, and asked again.
 func TestReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, data := tenServers(t)
+		keep(servers, storageIndex(t, c), func(num int) bool { return num < 3 })
 		var log logBook
-		client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger(), Patience: time.Hour, Timeout: 20 * time.Second})
+		client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger(), Timeout: 20 * time.Second})
 		f, err := client.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -85,13 +86,21 @@ func TestReadTimeout(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait() // the hooks may change when nobody reads
-		servers[1].onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
+		var silent atomic.Bool
+		silent.Store(true)
+		servers[1].onRead = func(ctx context.Context, _ int, _ int64) error {
+			if !silent.Load() {
+				return nil
+			}
+			defer silent.Store(false)
+			return hang(ctx)
+		}
 		start := time.Now()
 		got, err := readAll(t.Context(), f)
 		if err != nil || !bytes.Equal(got, data) {
 			t.Errorf("%v", err)
 		}
-		if d := time.Since(start); d != 20*time.Second {
+		if d := time.Since(start); d < 20*time.Second || d > time.Minute {
 			t.Errorf("it took %v", d)
 		}
 		if len(log.lines("server failed", "server=s1", "no answer within the time allowed")) != 1 {
@@ -373,7 +382,7 @@ func TestCancel(t *testing.T) {
 		if err := f.WriteChunks(ctx, 0, 1, newSink(f.Size())); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
-		if log.b.Len() != 0 {
+		if log.lines("level=WARN") != nil {
 			t.Errorf("the log: %s", log.b.String())
 		}
 		synctest.Wait()

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"time"
 
 	"spillway/decode/chk"
 	"spillway/decode/hashtree"
@@ -48,26 +49,27 @@ type File struct {
 	tree          tree
 	chunkSegments int64
 	run           int64 // chunks
+	depth         depth
 
-	mu       sync.Mutex
-	closed   bool
-	usable   bool          // Open has returned it
-	changed  chan struct{} // closed and replaced whenever what follows grows or a server answers
-	shares   []*share      // every share known; only grows
-	order    []*share      // shares, the preferred first; nil when out of date
-	members  []*member     // those that are used; only grows, where servers were added meanwhile
-	asked    int           // how many of them have been asked
-	listing  int           // servers that have not said yet which shares they hold
-	opening  int           // servers whose shares may still yield the UEB
-	failed   []ServerError // servers that did not answer
-	fatal    error         // why the file cannot be opened whatever the servers say
-	found    *chk.UEB      // verified
-	roots    *call[[]hashtree.Hash]
-	recent   []*page // the last few used, the last one first
-	pages    map[int64]*call[*page]
-	decoders map[string]*zfec.Decoder // by the share numbers, ascending
-	untold   []*share                 // corrupt shares whose servers are still to be told
-	telling  bool                     // a goroutine tells them
+	mu        sync.Mutex
+	closed    bool
+	usable    bool          // Open has returned it
+	changed   chan struct{} // closed and replaced whenever what follows grows or a server answers
+	shares    []*share      // every share known; only grows
+	members   []*member     // those that are used; only grows, where servers were added meanwhile
+	inquiries []*inquiry    // of the first members, in their order
+	listing   int           // servers that have not said yet which shares they hold
+	turns     int           // servers that had shares
+	seekers   int           // of those that seek the UEB now
+	opening   int           // servers whose shares may still yield the UEB
+	fatal     error         // why the file cannot be opened whatever the servers say
+	found     *chk.UEB      // verified
+	roots     *call[[]hashtree.Hash]
+	recent    []*page // the last few used, the last one first
+	pages     map[int64]*call[*page]
+	decoders  map[string]*zfec.Decoder // by the share numbers, ascending
+	untold    []*share                 // corrupt shares whose servers are still to be told
+	telling   bool                     // a goroutine tells them
 }
 
 // newFile returns a File that knows no shares yet. Id names it in the cache and the log.
@@ -133,18 +135,18 @@ func (c *Client) Open(ctx context.Context, cap Cap) (*File, error) {
 // that fits the memory.
 func (f *File) setGeometry(ueb *chk.UEB) error {
 	f.ueb, f.tree = ueb, newTree(ueb.Segments())
-	if roots := f.tree.pages * hashtree.Size; roots > f.client.limit {
-		return &MemoryError{What: "hash trees", Needed: roots, Limit: f.client.limit}
+	if roots := f.tree.pages * hashtree.Size; roots > f.client.memory.limit {
+		return &MemoryError{What: "hash trees", Needed: roots, Limit: f.client.memory.limit}
 	}
 	most := min(maxPieces/int64(f.cap.k), maxVectors, ueb.Segments())
 	f.chunkSegments = max(1, min((chunkTarget+ueb.SegmentSize/2)/ueb.SegmentSize, most))
 	chunk := f.chunkSegments * ueb.SegmentSize
 	f.run = max(1, min((runTarget+chunk/2)/chunk, most/f.chunkSegments))
-	for f.run > 1 && f.memory(f.run) > f.client.limit/3 {
+	for f.run > 1 && f.memory(f.run) > f.client.memory.limit/3 {
 		f.run--
 	}
-	if memory := f.memory(1); memory > f.client.limit {
-		return &MemoryError{What: "segments", Needed: memory, Limit: f.client.limit}
+	if memory := f.memory(1); memory > f.client.memory.limit {
+		return &MemoryError{What: "segments", Needed: memory, Limit: f.client.memory.limit}
 	}
 	return nil
 }
@@ -277,19 +279,38 @@ func (f *File) notifyLocked() {
 	f.changed = make(chan struct{})
 }
 
-// candidates returns the known shares, the preferred first: those that have
-// not failed before those that have, primary before parity shares, then in the
-// order of the servers. The slice must not be changed.
-func (f *File) candidates() []*share {
+// candidate is a share and how soon a read of it would end; see pace.class.
+type candidate struct {
+	share    *share
+	demerits int
+	class    int
+	unopened bool // and nothing has been read yet
+}
+
+// rank appends to to the known shares, in the order in which to read so many bytes of
+// them: those that have shown no wrong block before those that have, those of quicker servers
+// before those of slower ones, primary before parity shares, then in the order of the servers. Until
+// something has been read those that are open come before primary ones: the first byte comes sooner.
+func (f *File) rank(to []candidate, bytes int) []candidate {
+	now := time.Now()
+	first := f.depth.isNew()
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.order == nil {
-		f.order = slices.Clone(f.shares)
-		slices.SortFunc(f.order, func(a, b *share) int {
-			return cmp.Or(cmp.Compare(a.demerits, b.demerits), cmp.Compare(a.num, b.num), cmp.Compare(a.rank, b.rank))
-		})
+	for _, s := range f.shares {
+		unopened := first && (s.opened == nil || !s.opened.isDone())
+		to = append(to, candidate{s, s.demerits, s.member.pace.class(now, bytes, s.beside), unopened})
 	}
-	return f.order
+	f.mu.Unlock()
+	slices.SortFunc(to, func(a, b candidate) int {
+		if a.unopened != b.unopened && a.demerits == b.demerits && a.class == b.class {
+			if a.unopened {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Or(cmp.Compare(a.demerits, b.demerits), cmp.Compare(a.class, b.class),
+			cmp.Compare(a.share.num, b.share.num), cmp.Compare(a.share.rank, b.share.rank))
+	})
+	return to
 }
 
 // notEnough says why there are no k shares; unusable tells which ones cannot be used.
@@ -299,7 +320,7 @@ func (f *File) notEnough(unusable func(*share) bool) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e := &NotEnoughSharesError{Needed: f.cap.k, Total: f.cap.n, Failed: slices.Clone(f.failed)}
+	e := &NotEnoughSharesError{Needed: f.cap.k, Total: f.cap.n, Failed: f.failuresLocked()}
 	for _, s := range f.shares {
 		p := SharePlace{Share: s.num, Server: s.member.String()}
 		switch {
@@ -312,6 +333,16 @@ func (f *File) notEnough(unusable func(*share) bool) error {
 		}
 	}
 	return e
+}
+
+// failuresLocked returns the servers that did not say which shares they hold.
+func (f *File) failuresLocked() (failed []ServerError) {
+	for _, q := range f.inquiries {
+		if q.err != nil {
+			failed = append(failed, ServerError{Server: q.member.String(), Err: q.err})
+		}
+	}
+	return failed
 }
 
 func errNoChunk(i, n int64) error {

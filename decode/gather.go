@@ -16,13 +16,14 @@ type read struct {
 	slot  int      // in scratch; -1: the blocks land at their place in out
 	bufs  [][]byte // where the bytes go, in their order in the share
 	one   [1][]byte
-	began time.Time
 	err   error
 
 	running   bool
-	slow      bool // it has kept us waiting, so another one was begun
-	abandoned bool // it was cancelled for that
-	last      bool // there is nothing else left to try, so it may be slow
+	late      time.Time // when another one is begun in its place
+	expires   time.Time // when it is given up
+	slow      bool      // it was late
+	abandoned bool      // it was cancelled for that
+	last      bool      // there is nothing else left to try, so it may be late
 
 	begin  chan struct{}   // a token begins the reading; closed with the chunk
 	ctx    context.Context // of the reading; made anew when it was cancelled
@@ -57,38 +58,36 @@ func (r *read) close() {
 	r.cancel(nil)
 }
 
-// errSlow is why a share is demoted that answered too late.
-var errSlow = errors.New("slow to answer")
-
 // gather reads until the blocks of k distinct shares are there. It begins with as
-// many as are wanted, the preferred first; one that fails is replaced, and
-// one that is slow gets a competitor. When it returns no read is running.
+// many as are wanted, from the quickest servers; a read that fails is replaced, and
+// one that is late gets a competitor. Servers that failed are tried again for a
+// while when there is nothing else. When it returns no read is running.
 func (c *chunk) gather(ctx context.Context) error {
 	f := c.file
 	defer c.stopReads()
-	c.calmEnds = time.Now().Add(f.client.patience)
+	var short shortage
 	for len(c.have) < f.cap.k {
 		changed := f.watch()
+		wake := time.Now().Add(time.Hour)
 		// A share may come between the look and the question, so look again.
 		if c.launch() > 0 && !f.moreToCome() && c.launch() > 0 {
 			if c.launchSlow() > 0 && c.running == 0 {
-				return f.notEnough(func(s *share) bool { return c.excluded[s] })
+				var ok bool
+				if wake, ok = short.end(f, c.excluded); !ok {
+					return f.notEnough(c.excluded.has)
+				}
 			}
 		}
-		c.tick.Reset(time.Until(c.nextTick()))
+		c.tick.Reset(time.Until(c.nextTick(wake)))
 		select {
 		case r := <-c.results:
 			c.finish(r)
 			if r.err != nil && ctx.Err() == nil && !r.abandoned {
-				c.excluded[r.share] = true
-				r.share.report(r.err)
+				c.excluded[r.share] = r.share.report(r.err)
 			}
 		case now := <-c.tick.C:
 			c.expireReads(now)
-			if !now.Before(c.calmEnds) {
-				c.loseCalm()
-				c.calmEnds = now.Add(f.client.patience)
-			}
+			c.hedge(now)
 		case <-changed:
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -112,22 +111,46 @@ func (c *chunk) stopReads() {
 	}
 }
 
-// nextTick returns when a read has had its time, or the chunk its calm.
-func (c *chunk) nextTick() time.Time {
-	next := c.calmEnds
+// nextTick returns when a read is late or has had its time, or wake if that comes first.
+func (c *chunk) nextTick(wake time.Time) time.Time {
 	for _, r := range c.reads {
-		if end := r.began.Add(c.file.client.timeout); r.running && r.ctx.Err() == nil && end.Before(next) {
-			next = end
+		if !r.running || r.ctx.Err() != nil {
+			continue
+		}
+		if r.expires.Before(wake) {
+			wake = r.expires
+		}
+		if !r.slow && !r.last && r.late.Before(wake) {
+			wake = r.late
 		}
 	}
-	return next
+	return wake
 }
 
 // expireReads ends the reads that take longer than a request may.
 func (c *chunk) expireReads(now time.Time) {
 	for _, r := range c.reads {
-		if r.running && !now.Before(r.began.Add(c.file.client.timeout)) {
+		if r.running && !now.Before(r.expires) {
 			r.cancel(errTimeout)
+		}
+	}
+}
+
+// hedge lets the reads that are late have competitors. It is they that make room for them if
+// there is none.
+func (c *chunk) hedge(now time.Time) {
+	room := len(c.slots)
+	for _, r := range c.reads {
+		if !r.running || r.slow || r.last || now.Before(r.late) {
+			continue
+		}
+		r.slow = true
+		c.used[r.share.num]--
+		r.share.isLate(now)
+		c.competitors++
+		if room--; r.slot >= 0 && room < 0 {
+			r.abandoned = true
+			r.cancel(nil)
 		}
 	}
 }
@@ -149,8 +172,9 @@ func (c *chunk) launch() int {
 	if n <= 0 {
 		return 0
 	}
-	for _, s := range c.file.candidates() {
-		if !c.excluded[s] && c.used[s.num] == 0 && !c.tried(s) && c.start(s, false) {
+	c.ranked = c.file.rank(c.ranked[:0], c.slotLen)
+	for _, candidate := range c.ranked {
+		if s := candidate.share; !c.excluded.has(s) && c.used[s.num] == 0 && !c.tried(s) && c.start(s, false) {
 			if n--; n == 0 {
 				break
 			}
@@ -206,7 +230,9 @@ func (c *chunk) start(s *share, last bool) bool {
 	c.used[s.num]++
 	c.reads = append(c.reads, r)
 	c.running++
-	r.running, r.began = true, time.Now()
+	now := time.Now()
+	r.running, r.expires = true, now.Add(c.file.client.allowed(c.slotLen))
+	r.late = now.Add(s.member.pace.lateNext(c.slotLen, c.file.client.patience) << min(c.competitors, 8))
 	r.begin <- struct{}{}
 	return true
 }
@@ -218,7 +244,7 @@ func (c *chunk) fill(r *read) error {
 		return err
 	}
 	want := c.slotLen
-	switch n, err := o.bytes.ReadAt(r.ctx, o.header.Data+c.first*int64(c.blockLen), r.bufs...); {
+	switch n, err := o.readAt(r.ctx, o.header.Data+c.first*int64(c.blockLen), r.bufs...); {
 	case n == want:
 		return nil
 	case err == nil || errors.Is(err, io.EOF):
@@ -252,23 +278,6 @@ func (c *chunk) finish(r *read) {
 	}
 	c.used[r.share.num]++
 	c.have = append(c.have, r)
-}
-
-// loseCalm lets the reads that are running have competitors. One that lands in
-// place may go on; one that takes a slot makes room.
-func (c *chunk) loseCalm() {
-	for _, r := range c.reads {
-		if !r.running || r.slow || r.last {
-			continue
-		}
-		r.slow = true
-		c.used[r.share.num]--
-		r.share.report(ServerError{Server: r.share.member.String(), Err: errSlow})
-		if r.slot >= 0 {
-			r.abandoned = true
-			r.cancel(nil)
-		}
-	}
 }
 
 // drop takes back a read whose blocks are there.

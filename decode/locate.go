@@ -5,20 +5,24 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"spillway/decode/chk"
 )
 
 // addLocked adds a share unless it is known.
 func (f *File) addLocked(m *member, num int) *share {
+	beside := 0
 	for _, s := range f.shares {
 		if s.member == m && s.num == num {
 			return s
 		}
+		if s.member == m {
+			beside++
+		}
 	}
-	s := &share{file: f, member: m, rank: slices.Index(f.members, m), num: num}
+	s := &share{file: f, member: m, rank: slices.Index(f.members, m), num: num, beside: beside}
 	f.shares = append(f.shares, s)
-	f.order = nil
 	return s
 }
 
@@ -66,6 +70,14 @@ func (f *File) distinctLocked() int {
 	return count
 }
 
+// inquiry is the question which shares a member holds.
+type inquiry struct {
+	member *member
+	asking bool
+	err    error     // of the last answer
+	when   time.Time // it came; zero: there has been none
+}
+
 // moreToCome tells whether shares that are not known yet may become known. Servers that
 // have not been asked, because shares were remembered or the servers are new, are asked now.
 func (f *File) moreToCome() bool {
@@ -83,36 +95,79 @@ func (f *File) askServers() {
 		return
 	}
 	f.members = f.client.useMore(f.members)
-	f.listing += len(f.members) - f.asked
-	f.opening += len(f.members) - f.asked
-	for _, m := range f.members[f.asked:] {
+	for _, m := range f.members[len(f.inquiries):] {
+		q := &inquiry{member: m, asking: true}
+		f.inquiries = append(f.inquiries, q)
+		f.listing++
+		f.opening++
 		f.work.Go(func() {
-			shares := f.list(f.ctx, m)
-			f.seekUEB(f.ctx, shares)
+			shares := f.list(f.ctx, q)
+			f.mu.Lock()
+			f.listing--
+			f.notifyLocked()
+			f.mu.Unlock()
+			if len(shares) > 0 {
+				f.seekUEB(f.ctx, shares)
+			}
 			f.mu.Lock()
 			f.opening--
 			f.notifyLocked()
 			f.mu.Unlock()
 		})
 	}
-	f.asked = len(f.members)
+}
+
+// askAgain asks those servers again that failed to answer, if it is time, and returns when it
+// will be for the next one; in an hour, for none.
+func (f *File) askAgain() time.Time {
+	now := time.Now()
+	next := now.Add(time.Hour)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, q := range f.inquiries {
+		if q.err == nil || q.asking || f.closed {
+			continue
+		}
+		if again := q.member.pace.next(); now.Before(again) {
+			if again.Before(next) {
+				next = again
+			}
+			continue
+		}
+		q.asking = true
+		f.work.Go(func() {
+			f.list(f.ctx, q)
+			f.mu.Lock()
+			f.notifyLocked()
+			f.mu.Unlock()
+		})
+	}
+	return next
 }
 
 // list asks one server for its shares.
-func (f *File) list(ctx context.Context, m *member) []*share {
+func (f *File) list(ctx context.Context, q *inquiry) []*share {
+	m := q.member
 	ctx, cancel := context.WithTimeoutCause(ctx, f.client.timeout, errTimeout)
 	defer cancel()
-	nums, err := m.Shares(ctx, f.cap.index)
+	var nums []int
+	r, err := m.begin(ctx, f)
+	if err == nil {
+		nums, err = m.Shares(ctx, f.cap.index)
+		m.end(f, r, 0, err == nil)
+	}
 	err = timeoutCause(ctx, err)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.listing--
-	f.notifyLocked()
+	first := q.err == nil
+	q.asking, q.err, q.when = false, err, time.Now()
 	if err != nil {
 		if f.ctx.Err() == nil {
-			f.failed = append(f.failed, ServerError{Server: m.String(), Err: err})
+			m.pace.fail(q.when)
 			f.client.serverErrors.Add(1)
-			f.client.log.Warn("server failed", "file", f.id, "server", m.String(), "error", err.Error())
+			if first {
+				f.client.log.Warn("server failed", "file", f.id, "server", m.String(), "error", err.Error())
+			}
 		}
 		return nil
 	}
@@ -125,9 +180,33 @@ func (f *File) list(ctx context.Context, m *member) []*share {
 	return shares
 }
 
+// usualSegments are the greatest segment sizes that uploaders choose: newer releases of
+// Tahoe-LAFS, and older ones.
+var usualSegments = [...]int64{1 << 20, 128 << 10}
+
 // seekUEB reads the UEB from one of the shares of a server unless it has been
-// verified meanwhile.
+// verified meanwhile. The first k servers to answer do so, the others only if those fail or are late.
+// The very first ones also look where the UEB usually is while they read the header that tells.
 func (f *File) seekUEB(ctx context.Context, shares []*share) {
+	f.mu.Lock()
+	turn := f.turns
+	f.turns++
+	f.mu.Unlock()
+	if turn >= f.cap.k && !f.stillSought(ctx, shares[0].member) {
+		return
+	}
+	f.mu.Lock()
+	f.seekers++
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.seekers--
+		f.notifyLocked()
+		f.mu.Unlock()
+	}()
+	if m := shares[0].member; turn < len(usualSegments) && m.pace.isFar() {
+		f.work.Go(func() { f.guessUEB(ctx, shares[0], usualSegments[turn]) })
+	}
 	for _, s := range shares {
 		f.mu.Lock()
 		over := f.found != nil || f.fatal != nil
@@ -146,14 +225,62 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 			}
 			continue
 		}
-		ueb, err := chk.ParseUEB(text, f.cap.size, f.cap.k, f.cap.n)
-		f.mu.Lock()
-		if err != nil {
-			f.fatal = fmt.Errorf("decode: the file was uploaded inconsistently: %s", strings.TrimPrefix(err.Error(), "chk: "))
-		} else if f.found == nil {
-			f.found = ueb
-		}
-		f.notifyLocked()
-		f.mu.Unlock()
+		f.takeUEB(text)
 	}
+}
+
+// stillSought waits while others seek the UEB, for as long as m would need, and tells whether they
+// have not found it.
+func (f *File) stillSought(ctx context.Context, m *member) bool {
+	late := time.NewTimer(2 * m.pace.lateNext(smallRead, f.client.patience)) // for a header and a UEB
+	defer late.Stop()
+	for {
+		f.mu.Lock()
+		changed, over := f.changed, f.found != nil || f.fatal != nil
+		others := f.seekers > 0
+		f.mu.Unlock()
+		if over {
+			return false
+		}
+		if !others {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// guessUEB reads the UEB from where it is if the segments are of that size. It blames nobody.
+func (f *File) guessUEB(ctx context.Context, s *share, segment int64) {
+	g, err := chk.NewGeometry(f.cap.size, segment, f.cap.k, f.cap.n)
+	if err != nil {
+		return
+	}
+	bytes, err := s.member.Open(ctx, f.cap.index, s.num)
+	if err != nil {
+		return
+	}
+	defer bytes.Close()
+	o := &openShare{share: s, header: chk.UsualHeader(g), bytes: bytes}
+	if text, err := o.readUEB(ctx); err == nil {
+		f.takeUEB(text)
+	}
+}
+
+// takeUEB takes a UEB that its hash has proven.
+func (f *File) takeUEB(text []byte) {
+	ueb, err := chk.ParseUEB(text, f.cap.size, f.cap.k, f.cap.n)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		f.fatal = fmt.Errorf("decode: the file was uploaded inconsistently: %s", strings.TrimPrefix(err.Error(), "chk: "))
+	} else if f.found == nil {
+		f.found = ueb
+	}
+	f.notifyLocked()
 }

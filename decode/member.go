@@ -1,14 +1,46 @@
 package decode
 
 import (
+	"context"
 	"errors"
 	"slices"
+	"time"
 )
 
 // member is a Server of a Client's grid.
 type member struct {
 	Server
-	uses int // by the Client, and by each File and Put; at 0 it is closed; guarded by Client.mu
+	pace     pace
+	requests *allowance // of one each
+	uses     int        // by the Client, and by each File and Put; at 0 it is closed; guarded by Client.mu
+}
+
+// maxRequests is how many reads of one server are under way at a time.
+const maxRequests = 16
+
+func newMember(s Server) *member {
+	return &member{Server: s, requests: newAllowance(maxRequests), uses: 1}
+}
+
+// request is a request to a member under way.
+type request struct {
+	load  int // requests under way with it, itself included
+	began time.Time
+}
+
+// begin waits until f may ask the member for something; end follows.
+func (m *member) begin(ctx context.Context, f *File) (request, error) {
+	if err := m.requests.acquire(ctx, f, 1); err != nil {
+		return request{}, err
+	}
+	return request{load: m.pace.begin(), began: time.Now()}, nil
+}
+
+// end learns from a request how quick the member is: one that brought bytes, or one that did not
+// succeed for whatever reason.
+func (m *member) end(f *File, r request, bytes int, ok bool) {
+	m.pace.end(r.load, bytes, time.Since(r.began), ok)
+	m.requests.release(f, 1)
 }
 
 // SetServers replaces the servers, in order of preference. Those that were there with the same
@@ -40,7 +72,7 @@ func (c *Client) setServersLocked(servers *[]Server) error {
 	for _, s := range *servers {
 		i := slices.IndexFunc(old, func(m *member) bool { return m.same(s) })
 		if i < 0 {
-			members = append(members, &member{Server: s, uses: 1})
+			members = append(members, newMember(s))
 			continue
 		}
 		members = append(members, old[i])

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"spillway/decode/chk"
 	"spillway/decode/grid"
@@ -18,12 +19,14 @@ type share struct {
 	member *member
 	rank   int // of the member in the File
 	num    int
+	beside int // shares of the file that were found on the member before
 
 	// Guarded by file.mu.
 	opened    *call[*openShare]  // nil unless open or being opened
 	demerits  int                // the more, the later it is chosen
 	corrupt   *CorruptShareError // the first one found; logged
-	failure   error              // the first one met; logged
+	failure   error              // the last one met; the first one is logged
+	failed    time.Time          // when that was
 	gone      bool               // the server does not hold it any more
 	blockRoot *hashtree.Hash     // proven by the share hash chain
 }
@@ -80,7 +83,7 @@ func (s *share) openNow(ctx context.Context) (*openShare, error) {
 	}
 	o := &openShare{share: s, bytes: bytes}
 	head := make([]byte, chk.HeaderSize)
-	n, err := bytes.ReadAt(ctx, 0, head)
+	n, err := o.readAt(ctx, 0, head)
 	if err == nil || errors.Is(err, io.EOF) {
 		o.header, err = chk.ParseHeader(head[:n])
 		if err != nil {
@@ -113,6 +116,17 @@ func timeoutCause(ctx context.Context, err error) error {
 	return err
 }
 
+// readAt is grid.Share's ReadAt, one of those that the server answers at a time.
+func (o *openShare) readAt(ctx context.Context, off int64, bufs ...[]byte) (int, error) {
+	r, err := o.member.begin(ctx, o.file)
+	if err != nil {
+		return 0, err
+	}
+	n, err := o.bytes.ReadAt(ctx, off, bufs...)
+	o.member.end(o.file, r, n, err == nil || errors.Is(err, io.EOF))
+	return n, err
+}
+
 // read fills bufs from the share, whole, within the time a request may take.
 // The error of a share that ends too early is io.ErrUnexpectedEOF.
 func (o *openShare) read(ctx context.Context, off int64, bufs ...[]byte) error {
@@ -122,7 +136,7 @@ func (o *openShare) read(ctx context.Context, off int64, bufs ...[]byte) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.file.client.timeout, errTimeout)
 	defer cancel()
-	n, err := o.bytes.ReadAt(ctx, off, bufs...)
+	n, err := o.readAt(ctx, off, bufs...)
 	switch {
 	case n == want:
 		return nil
@@ -160,30 +174,33 @@ var (
 	errChain = errors.New("it does not prove the share")
 )
 
-// report notes what is wrong with the share, and logs it unless that has been
-// done before. From now on other shares are preferred, unless what is wrong
-// says nothing of the share's blocks.
-func (s *share) report(err error) {
+// report notes what is wrong with the share or its server, and logs it unless that has been
+// done before. Other shares are preferred from now on, and other servers for a while, unless what is wrong
+// says nothing of the share's blocks. Again is when it may be tried again; the zero time: never.
+func (s *share) report(err error) (again time.Time) {
 	f := s.file
 	var corrupt *CorruptShareError
 	var server ServerError
 	f.mu.Lock()
 	first := false
-	if !errors.As(err, &corrupt) || (corrupt.Part != crypttextPart && corrupt.Part != uebPart) {
-		s.demerits++
-		f.order = nil
-	}
 	switch {
-	case corrupt != nil:
+	case errors.As(err, &corrupt):
+		if corrupt.Part != crypttextPart && corrupt.Part != uebPart {
+			s.demerits++
+		}
 		if first = s.corrupt == nil; first {
 			s.corrupt = corrupt
 			f.adviseLocked(s)
 		}
 	case errors.As(err, &server):
-		if first = s.failure == nil; first {
-			s.failure = server.Err
+		first = s.failure == nil
+		s.failure = server.Err
+		s.failed = time.Now()
+		if errors.Is(err, fs.ErrNotExist) {
+			s.gone = true
+		} else {
+			again, _ = s.member.pace.fail(s.failed)
 		}
-		s.gone = s.gone || errors.Is(err, fs.ErrNotExist)
 	}
 	f.mu.Unlock()
 	switch {
@@ -196,6 +213,16 @@ func (s *share) report(err error) {
 		if first {
 			f.client.log.Warn("server failed", "file", f.id, "share", s.num, "server", server.Server, "error", server.Err.Error())
 		}
+	}
+	return again
+}
+
+// isLate notes that a read has not ended in its time.
+func (s *share) isLate(now time.Time) {
+	f := s.file
+	f.client.hedged.Add(1)
+	if again, first := s.member.pace.fail(now); first {
+		f.client.log.Info("server is late, others are preferred", "file", f.id, "share", s.num, "server", s.member.String(), "for", again.Sub(now))
 	}
 }
 
@@ -239,7 +266,7 @@ func (o *openShare) readUEB(ctx context.Context) ([]byte, error) {
 	b := make([]byte, field+uebGuess)
 	ctx, cancel := context.WithTimeoutCause(ctx, o.file.client.timeout, errTimeout)
 	defer cancel()
-	n, err := o.bytes.ReadAt(ctx, o.header.UEB, b)
+	n, err := o.readAt(ctx, o.header.UEB, b)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, o.blame(uebPart, timeoutCause(ctx, err))
 	}

@@ -106,13 +106,9 @@ func (f *File) crypttextRoots(ctx context.Context) ([]hashtree.Hash, error) {
 // used, or from the cache, or read once for all who want it.
 func (f *File) crypttextPage(ctx context.Context, number int64) (*page, error) {
 	f.mu.Lock()
-	for i, p := range f.recent {
-		if p.number == number {
-			copy(f.recent[1:], f.recent[:i])
-			f.recent[0] = p
-			f.mu.Unlock()
-			return p, nil
-		}
+	if p := f.recentPageLocked(number); p != nil {
+		f.mu.Unlock()
+		return p, nil
 	}
 	c := f.pages[number]
 	if c == nil {
@@ -135,6 +131,24 @@ func (f *File) crypttextPage(ctx context.Context, number int64) (*page, error) {
 	}
 	f.mu.Unlock()
 	return c.wait(ctx)
+}
+
+// recentPage returns a page of the crypttext hash tree if it is one of the last few used, or nil.
+func (f *File) recentPage(number int64) *page {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.recentPageLocked(number)
+}
+
+func (f *File) recentPageLocked(number int64) *page {
+	for i, p := range f.recent {
+		if p.number == number {
+			copy(f.recent[1:], f.recent[:i])
+			f.recent[0] = p
+			return p
+		}
+	}
+	return nil
 }
 
 func (f *File) loadPage(ctx context.Context, number int64) (*page, error) {

@@ -24,7 +24,6 @@ var (
 	ContentTypeOf      = contentTypeOf
 	ContentDisposition = contentDisposition
 	CleanName          = cleanName
-	SharesText         = sharesText
 
 	ContentSecurityPolicy = contentSecurityPolicy
 )

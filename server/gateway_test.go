@@ -291,6 +291,7 @@ type source struct {
 func (s *source) Size() int64      { return int64(len(s.data)) }
 func (s *source) ChunkSize() int64 { return s.chunk }
 func (s *source) Run() int64       { return 1 }
+func (s *source) Workers() int     { return 2 }
 func (s *source) Close() error     { return nil }
 func (s *source) WriteChunks(ctx context.Context, i, _ int64, w io.WriterAt) error {
 	if s.before != nil {

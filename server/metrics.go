@@ -152,12 +152,13 @@ type decodeCollector struct{ client *decode.Client }
 var (
 	decodeCorrupt  = prometheus.NewDesc("spillway_decode_corrupt_shares_total", "Shares found corrupt.", nil, nil)
 	decodeErrors   = prometheus.NewDesc("spillway_decode_server_errors_total", "Requests that storage servers failed.", nil, nil)
+	decodeHedged   = prometheus.NewDesc("spillway_decode_hedged_reads_total", "Reads of shares that were late, so that another share was read as well.", nil, nil)
 	decodeMetadata = prometheus.NewDesc("spillway_decode_metadata_lookups_total", "Lookups in the cache of verified metadata.", []string{"outcome"}, nil)
 	decodeMemory   = prometheus.NewDesc("spillway_decode_memory_bytes", "Memory of the chunks being decoded now.", nil, nil)
 )
 
 func (c decodeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{decodeCorrupt, decodeErrors, decodeMetadata, decodeMemory} {
+	for _, desc := range []*prometheus.Desc{decodeCorrupt, decodeErrors, decodeHedged, decodeMetadata, decodeMemory} {
 		ch <- desc
 	}
 }
@@ -169,6 +170,7 @@ func (c decodeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	counter(decodeCorrupt, stats.CorruptShares)
 	counter(decodeErrors, stats.ServerErrors)
+	counter(decodeHedged, stats.HedgedReads)
 	counter(decodeMetadata, stats.MetadataHits, "hit")
 	counter(decodeMetadata, stats.MetadataMisses, "miss")
 	ch <- prometheus.MustNewConstMetric(decodeMemory, prometheus.GaugeValue, float64(stats.MemoryInUse))

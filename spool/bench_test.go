@@ -3,6 +3,7 @@ package spool_test
 import (
 	"context"
 	"io"
+	"runtime"
 	"testing"
 
 	"spillway/spool"
@@ -39,6 +40,7 @@ var nothing = make([]byte, 1<<20)
 func (z zeros) Size() int64      { return z.size }
 func (z zeros) ChunkSize() int64 { return z.chunk }
 func (z zeros) Run() int64       { return 1 }
+func (z zeros) Workers() int     { return runtime.GOMAXPROCS(0) }
 func (z zeros) Close() error     { return nil }
 func (z zeros) WriteChunks(_ context.Context, i, _ int64, w io.WriterAt) error {
 	_, err := w.WriteAt(nothing[:min(z.chunk, z.size-i*z.chunk)], i*z.chunk)

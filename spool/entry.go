@@ -33,6 +33,7 @@ type entry struct {
 	ended    error     // why the entry is out of the index; set once
 	freeing  bool      // somebody is on the way to free it
 	running  bool      // the fill goroutine is there
+	workers  int       // of the fill
 	more     sync.Cond // of workers without a chunk to take
 	fillState
 	chunksN int64 // how many chunks are in have
@@ -91,10 +92,7 @@ func (s *Spool) fill(e *entry) {
 		if err == nil {
 			if err = s.adopt(e, src); err == nil {
 				var others sync.WaitGroup
-				for range min(int64(s.cfg.Workers), e.chunks()) - 1 {
-					others.Go(func() { s.work(e, src) })
-				}
-				s.work(e, src)
+				s.work(e, src, &others)
 				others.Wait()
 			}
 			src.Close()
@@ -151,6 +149,7 @@ func (s *Spool) adopt(e *entry, src Source) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	e.workers = 1
 	if e.chunkSize != 0 {
 		if e.chunkSize != chunkSize {
 			return fmt.Errorf("spool: the source came back with chunks of %d bytes, not %d", chunkSize, e.chunkSize)
@@ -191,10 +190,14 @@ func (s *Spool) widenLocked(e *entry, chunk int64) error {
 	return e.ended
 }
 
-// work decodes chunk after chunk of e while there is one to take.
-func (s *Spool) work(e *entry, src Source) {
+// work decodes chunk after chunk of e while there is one to take, and begins others that
+// do so while the source has use for more.
+func (s *Spool) work(e *entry, src Source, others *sync.WaitGroup) {
 	for {
-		c, n := s.take(e)
+		c, n, more := s.take(e, src.Workers())
+		if more {
+			others.Go(func() { s.work(e, src, others) })
+		}
 		if n == 0 {
 			return
 		}
@@ -208,6 +211,7 @@ func (s *Spool) work(e *entry, src Source) {
 			}
 		}
 		if isFull(err) {
+			s.workerLeaves(e)
 			return // the next chunk would fare no better; a reader that comes for one starts a new fill
 		}
 	}
@@ -222,10 +226,32 @@ func (s *Spool) write(e *entry, src Source, c, n int64) error {
 	}
 }
 
-// take marks the chunks of e to decode next as busy and returns the first and how many; 0 when the worker should go.
-func (s *Spool) take(e *entry) (c, n int64) {
+// workerLeaves books that a worker goes.
+func (s *Spool) workerLeaves(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	e.workers--
+}
+
+// take marks the chunks of e to decode next as busy and returns the first and how many; 0 when the worker should
+// go, which is booked. More tells the worker to begin another one, as there are fewer than wanted.
+func (s *Spool) take(e *entry, wanted int) (c, n int64, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.workers <= wanted {
+		c, n = s.takeLocked(e)
+	}
+	switch {
+	case n == 0:
+		e.workers--
+	case e.workers < wanted:
+		e.workers++
+		more = true
+	}
+	return c, n, more
+}
+
+func (s *Spool) takeLocked(e *entry) (c, n int64) {
 	for {
 		if e.ended != nil || e.complete() || s.pausedLocked(e) {
 			return 0, 0

@@ -138,9 +138,9 @@ func TestCreateFailsForJoiner(t *testing.T) {
 // TestRunFails: of a run that fails, what can be had by itself is spooled.
 func TestRunFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 1})
+		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
-		f := &file{key: "f", size: 1000, chunk: 100, run: 4, before: func(_ context.Context, i int64) error {
+		f := &file{workers: 1, key: "f", size: 1000, chunk: 100, run: 4, before: func(_ context.Context, i int64) error {
 			if i == 6 {
 				return errChunk
 			}
@@ -176,12 +176,12 @@ func TestWriteFails(t *testing.T) {
 			for _, idle := range []bool{false, true} {
 				t.Run(fmt.Sprint(injected, size, idle), func(t *testing.T) {
 					failing(t, injected, func(t *testing.T, faults *faults) {
-						s := openSpool(t, spool.Config{Budget: 400_000, Window: 100_000, Workers: 2})
+						s := openSpool(t, spool.Config{Budget: 400_000, Window: 100_000})
 						defer closeSpool(t, s)
 						if idle {
-							spooled(t, s, &file{key: "idle", size: 1000, chunk: 1000})
+							spooled(t, s, &file{workers: 2, key: "idle", size: 1000, chunk: 1000})
 						}
-						f := &file{key: "f", size: size, chunk: 20_000, before: func(context.Context, int64) error { return faults.next() }}
+						f := &file{workers: 2, key: "f", size: size, chunk: 20_000, before: func(context.Context, int64) error { return faults.next() }}
 						r := acquire(t, s, f, spool.Extent{Off: 0, End: size})
 						told := 0
 						for off := int64(0); off < size; {
@@ -219,13 +219,13 @@ func TestWriteFails(t *testing.T) {
 // themselves, whether anybody reads them or not.
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 2})
+		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
 		release := make(chan struct{})
 		var files []*file
 		var readers []*spool.Reader
 		for i := range 4 {
-			f := &file{key: fmt.Sprint("f", i), size: 10_000, chunk: 1000, before: func(context.Context, int64) error {
+			f := &file{workers: 2, key: fmt.Sprint("f", i), size: 10_000, chunk: 1000, before: func(context.Context, int64) error {
 				<-release
 				return unix.ENOSPC
 			}}

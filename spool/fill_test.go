@@ -125,9 +125,9 @@ func TestAcquireSize(t *testing.T) {
 // A reader waits for its own bytes, not for the file.
 func TestReaderOfFillingFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 1})
+		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
-		f := &file{key: "f", size: 10 * 5000, chunk: 5000}
+		f := &file{workers: 1, key: "f", size: 10 * 5000, chunk: 5000}
 		gates := gated(f)
 		r := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
 		gates[0] <- struct{}{}
@@ -152,9 +152,9 @@ func TestReaderOfFillingFile(t *testing.T) {
 func TestFarAhead(t *testing.T) {
 	const workers = 3
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: workers})
+		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
-		f := &file{key: "f", size: 100 * 5000, chunk: 5000}
+		f := &file{workers: workers, key: "f", size: 100 * 5000, chunk: 5000}
 		gates := gated(f)
 		first := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
 		synctest.Wait() // the workers are in chunks 0, 1, 2
@@ -179,9 +179,9 @@ func TestFarAhead(t *testing.T) {
 
 // Each chunk is decoded once, however many clients come.
 func TestOneDecode(t *testing.T) {
-	s := openSpool(t, spool.Config{Workers: 4})
+	s := openSpool(t, spool.Config{})
 	defer closeSpool(t, s)
-	f := &file{key: "f", size: 1<<20 + 1, chunk: 4097}
+	f := &file{workers: 4, key: "f", size: 1<<20 + 1, chunk: 4097}
 	var clients sync.WaitGroup
 	for i := range 64 {
 		clients.Go(func() {
@@ -279,10 +279,10 @@ func TestOtherSource(t *testing.T) {
 // back for it has it tried again.
 func TestChunkFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 2})
+		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
 		fail := true // read by the source only while the test waits for it
-		f := &file{key: "f", size: 10 * 5000, chunk: 5000, before: func(_ context.Context, i int64) error {
+		f := &file{workers: 2, key: "f", size: 10 * 5000, chunk: 5000, before: func(_ context.Context, i int64) error {
 			if i == 4 && fail {
 				return errChunk
 			}
@@ -320,10 +320,10 @@ func TestChunkFails(t *testing.T) {
 // A chunk that failed is tried again at once, though another takes for ever.
 func TestChunkFailsBesideSlowOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 2})
+		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
 		tries := 0 // of chunk 1, one after the other
-		f := &file{key: "f", size: 3000, chunk: 1000, before: func(ctx context.Context, i int64) error {
+		f := &file{workers: 2, key: "f", size: 3000, chunk: 1000, before: func(ctx context.Context, i int64) error {
 			switch i {
 			case 1:
 				if tries++; tries == 1 {
@@ -345,9 +345,9 @@ func TestChunkFailsBesideSlowOne(t *testing.T) {
 
 func TestWaitCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 1})
+		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
-		f := &file{key: "f", size: 100, chunk: 50}
+		f := &file{workers: 1, key: "f", size: 100, chunk: 50}
 		gates := gated(f)
 		r := acquire(t, s, f)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -382,10 +382,10 @@ func TestWaitCancelled(t *testing.T) {
 // the rest is.
 func TestWaitAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 2})
+		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
 		release := make(chan struct{})
-		f := &file{key: "f", size: 1000, chunk: 100, before: func(_ context.Context, i int64) error {
+		f := &file{workers: 2, key: "f", size: 1000, chunk: 100, before: func(_ context.Context, i int64) error {
 			if i == 5 {
 				<-release
 			}

@@ -48,7 +48,7 @@ func TestMetamorphic(t *testing.T) {
 	}{
 		{
 			"small", 120,
-			spool.Config{Budget: 300_000, Window: 32 << 10, Workers: 2},
+			spool.Config{Budget: 300_000, Window: 32 << 10},
 			[]*file{
 				{size: 1, chunk: 1}, {size: 40, chunk: 7}, {size: 5000, chunk: 700},
 				{size: 20 * 4097, chunk: 4097}, {size: 20*4096 + 1, chunk: 4096},
@@ -58,7 +58,7 @@ func TestMetamorphic(t *testing.T) {
 		},
 		{
 			"large", 40,
-			spool.Config{Budget: 9 << 20, Window: 1 << 20, Workers: 3},
+			spool.Config{Budget: 9 << 20, Window: 1 << 20},
 			[]*file{
 				{size: 5*1_000_003 + 17, chunk: 1_000_003}, {size: 3 << 20, chunk: 1 << 20},
 				{size: 3<<20 + 1, chunk: 1 << 20}, {size: 12 << 20, chunk: 100_003}, {size: 20_000_000, chunk: 1_000_003},
@@ -72,7 +72,7 @@ func TestMetamorphic(t *testing.T) {
 				w := &world{t: t, s: openSpool(t, test.cfg), files: test.files}
 				w.fails.Store(true)
 				for i, f := range w.files {
-					f.key, f.seed, f.run = fmt.Sprintf("file%d", i), seed+uint64(i), 1+int64(i%4)
+					f.key, f.seed, f.run, f.workers = fmt.Sprintf("file%d", i), seed+uint64(i), 1+int64(i%4), 1+i%3
 					source := rand.New(rand.NewPCG(seed, uint64(i)))
 					var mu sync.Mutex
 					f.before = func(ctx context.Context, _ int64) error {

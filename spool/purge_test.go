@@ -61,9 +61,9 @@ func TestPurgeLingering(t *testing.T) {
 // Readers that lack bytes are cut, those that lack nothing finish; then the bytes are free.
 func TestPurgeInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 1})
+		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
-		f := &file{key: "f", size: 10 * 5000, chunk: 5000}
+		f := &file{workers: 1, key: "f", size: 10 * 5000, chunk: 5000}
 		gates := gated(f)
 		content := acquire(t, s, f, spool.Extent{Off: 0, End: 10_000})
 		lacking := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})

@@ -123,9 +123,9 @@ func TestRetention(t *testing.T) {
 // A fill outlives its last reader for the linger time, then pauses, and goes on with what is there.
 func TestLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 1, Linger: 30 * time.Second})
+		s := openSpool(t, spool.Config{Linger: 30 * time.Second})
 		defer closeSpool(t, s)
-		f := &file{key: "f", size: 100 * 500, chunk: 500}
+		f := &file{workers: 1, key: "f", size: 100 * 500, chunk: 500}
 		f.before = func(ctx context.Context, i int64) error {
 			time.Sleep(time.Second)
 			return ctx.Err()
@@ -159,9 +159,9 @@ func TestLinger(t *testing.T) {
 // A reader that comes back within the linger time finds the fill at work.
 func TestLingerReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Workers: 2, Linger: 5 * time.Second})
+		s := openSpool(t, spool.Config{Linger: 5 * time.Second})
 		defer closeSpool(t, s)
-		f := &file{key: "f", size: 100 * 500, chunk: 500, before: func(ctx context.Context, i int64) error {
+		f := &file{workers: 2, key: "f", size: 100 * 500, chunk: 500, before: func(ctx context.Context, i int64) error {
 			time.Sleep(time.Second)
 			return ctx.Err()
 		}}
@@ -181,10 +181,10 @@ func TestLingerReader(t *testing.T) {
 // The budget counts bytes until their file is closed, not until the index has forgotten them.
 func TestBudgetUntilFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 1000, Linger: time.Hour, Workers: 1})
+		s := openSpool(t, spool.Config{Budget: 1000, Linger: time.Hour})
 		defer closeSpool(t, s)
 		finish := make(chan struct{})
-		f := &file{key: "f", size: 1000, chunk: 500, before: func(ctx context.Context, i int64) error {
+		f := &file{workers: 1, key: "f", size: 1000, chunk: 500, before: func(ctx context.Context, i int64) error {
 			<-ctx.Done()
 			<-finish // a source that is slow to give up
 			return ctx.Err()
@@ -192,7 +192,7 @@ func TestBudgetUntilFreed(t *testing.T) {
 		r := acquire(t, s, f, spool.Extent{Off: 0, End: 1000})
 		synctest.Wait()
 		closeReader(t, r)
-		g := &file{key: "g", size: 1000, chunk: 500}
+		g := &file{workers: 1, key: "g", size: 1000, chunk: 500}
 		var acquired sync.WaitGroup
 		acquired.Go(func() {
 			r, err := s.Acquire(g.key, g.size, g.open)

@@ -39,6 +39,7 @@ type file struct {
 	key         string
 	size, chunk int64
 	run         int64 // 0 is 1
+	workers     int   // 0 is two
 	seed        uint64
 	// before, if set, is called before a chunk is written; its error is the chunk's.
 	before func(ctx context.Context, i int64) error
@@ -83,6 +84,13 @@ type source struct {
 func (s *source) Size() int64      { return s.f.size }
 func (s *source) ChunkSize() int64 { return s.f.chunk }
 func (s *source) Run() int64       { return max(1, s.f.run) }
+
+func (s *source) Workers() int {
+	if s.f.workers == 0 {
+		return 2
+	}
+	return s.f.workers
+}
 
 func (s *source) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error {
 	s.inside.Add(1)

@@ -17,7 +17,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -44,6 +43,7 @@ type Source interface {
 	Size() int64      // bytes; the same as Acquire was told
 	ChunkSize() int64 // bytes, > 0; chunk i starts at i*ChunkSize; the last may be shorter
 	Run() int64       // > 0; how many consecutive chunks are written fastest in one call
+	Workers() int     // how many calls of WriteChunks at a time are of use just now, at least one; asked often, must not block
 	// WriteChunks writes the bytes of the n chunks from i on into w at their offset in
 	// the file. n is at most Run. If it fails, each chunk is tried by itself.
 	// The context ends when nobody needs the file any more.
@@ -64,7 +64,6 @@ type Config struct {
 	Retention  time.Duration // how long a file outlives its last reader; 0 means 2 h
 	Linger     time.Duration // how long a fill goes on after its last reader; 0 means 1 min
 	Window     int64         // bytes that a private window holds in front of its reader; 0 means 8 MiB
-	Workers    int           // chunks of one file decoded at a time; 0 means GOMAXPROCS
 	Log        *slog.Logger  // nil discards
 }
 
@@ -83,9 +82,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Window == 0 {
 		c.Window = 8 << 20
-	}
-	if c.Workers == 0 {
-		c.Workers = runtime.GOMAXPROCS(0)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

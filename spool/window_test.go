@@ -45,10 +45,10 @@ func TestWindow(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := openSpool(t, spool.Config{Budget: 1_000_000 + 2*test.chunk, Window: 100_000, Workers: 3})
+				s := openSpool(t, spool.Config{Budget: 1_000_000 + 2*test.chunk, Window: 100_000})
 				defer closeSpool(t, s)
-				pin := acquire(t, s, &file{key: "pin", size: 700_000, chunk: 1000})
-				f := &file{key: "f", size: test.size, chunk: test.chunk, seed: 7}
+				pin := acquire(t, s, &file{workers: 3, key: "pin", size: 700_000, chunk: 1000})
+				f := &file{workers: 3, key: "f", size: test.size, chunk: test.chunk, seed: 7}
 				if test.size <= 300_000+2*test.chunk {
 					t.Fatal("this would not need a window")
 				}
@@ -82,9 +82,9 @@ func TestWindow(t *testing.T) {
 // A window does not wait until its reader has nothing left to read.
 func TestWindowDecodesAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000, Workers: 1})
+		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000})
 		defer closeSpool(t, s)
-		f := &file{key: "f", size: 1_000_000, chunk: 10_000}
+		f := &file{workers: 1, key: "f", size: 1_000_000, chunk: 10_000}
 		r := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
 		synctest.Wait()
 		if n := len(f.chunks()); n != 5 {
@@ -108,9 +108,9 @@ func TestWindowDecodesAhead(t *testing.T) {
 // Wanting something else keeps nothing of what was ahead.
 func TestWindowWantsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 60_000, Window: 50_000, Workers: 2})
+		s := openSpool(t, spool.Config{Budget: 60_000, Window: 50_000})
 		defer closeSpool(t, s)
-		f := &file{key: "f", size: 10_000_000, chunk: 9999}
+		f := &file{workers: 2, key: "f", size: 10_000_000, chunk: 9999}
 		r := acquire(t, s, f)
 		for i := range int64(60) {
 			off := i * 3_797_213 % 9_000_000
@@ -130,10 +130,10 @@ func TestWindowWantsAnew(t *testing.T) {
 // A chunk that fails in a window can be had later.
 func TestWindowChunkFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000, Workers: 2})
+		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000})
 		defer closeSpool(t, s)
 		tries := make(map[int64]int) // one worker at a time is in a chunk, and they take turns with the test
-		f := &file{key: "f", size: 1_000_000, chunk: 10_000}
+		f := &file{workers: 2, key: "f", size: 1_000_000, chunk: 10_000}
 		fail := func(_ context.Context, i int64) error {
 			if tries[i]++; tries[i] == 1 && i%7 == 3 {
 				return errChunk

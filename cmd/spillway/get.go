@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -54,7 +52,7 @@ func (c *getCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 // write opens the output and runs the download into it.
 func (c *getCmd) write(src source, std streams, run func(*download) error) error {
 	if c.Output == "" {
-		return run(&download{src: src, to: &inOrder{w: std.out}, workers: 1})
+		return run(&download{src: src, to: newInOrder(std.out)})
 	}
 	out, err := os.OpenFile(c.Output, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
@@ -62,11 +60,11 @@ func (c *getCmd) write(src source, std streams, run func(*download) error) error
 	}
 	info, err := out.Stat()
 	if err == nil {
-		if d := (&download{src: src, to: out, workers: runtime.GOMAXPROCS(0)}); info.Mode().IsRegular() {
+		if d := (&download{src: src, to: out}); info.Mode().IsRegular() {
 			d.partial, d.had = out, info.Size()
 			err = run(d)
 		} else {
-			d.to, d.workers = &inOrder{w: out}, 1 // a pipe or a device
+			d.to = newInOrder(out) // a pipe or a device
 			err = run(d)
 		}
 	}
@@ -81,6 +79,7 @@ type source interface {
 	Size() int64
 	ChunkSize() int64
 	Run() int64
+	Workers() int
 	WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 	HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error)
 }
@@ -89,9 +88,8 @@ var _ source = (*decode.File)(nil)
 
 // download is one run of get.
 type download struct {
-	src     source
-	to      io.WriterAt
-	workers int // 1 keeps the chunks in order
+	src source
+	to  io.WriterAt
 
 	// For a regular file: where to look for what an earlier run left, and its length in bytes.
 	partial io.ReaderAt
@@ -132,22 +130,44 @@ func (d *download) run(ctx context.Context, bar progress) error {
 		return nil
 	}
 	run := d.src.Run()
-	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
-	for range d.workers {
-		g.Go(func() error {
-			for {
-				end := next.Add(run)
-				i := end - run
-				if i >= last {
-					return nil
-				}
-				if err := fetch(gctx, i, min(end, last)); err != nil {
-					return err
-				}
-			}
-		})
+	if ordered, ok := d.to.(*inOrder); ok {
+		defer context.AfterFunc(gctx, ordered.end)()
 	}
+	var mu sync.Mutex
+	workers, next := 1, int64(0)
+	// take returns the first chunk of the next run, false when a worker should go, and whether it
+	// should begin another one.
+	take := func() (i int64, ok, more bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		wanted := d.src.Workers()
+		if next >= last || workers > wanted {
+			workers--
+			return 0, false, false
+		}
+		i, next = next, next+run
+		if more = workers < wanted; more {
+			workers++
+		}
+		return i, true, more
+	}
+	var work func() error
+	work = func() error {
+		for {
+			i, ok, more := take()
+			if more {
+				g.Go(work)
+			}
+			if !ok {
+				return nil
+			}
+			if err := fetch(gctx, i, min(i+run, last)); err != nil {
+				return err
+			}
+		}
+	}
+	g.Go(work)
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -214,19 +234,47 @@ func (m *memory) WriteAt(p []byte, off int64) (int, error) {
 	return copy(m.b[off:], p), nil
 }
 
-// inOrder turns writes that follow each other into a stream.
+// inOrder makes a stream of writes that adjoin: each waits for the one before it. Those who write
+// ahead wait with their memory, which is no more than one download may take.
 type inOrder struct {
-	w   io.Writer
-	off int64
+	w io.Writer
+
+	mu    sync.Mutex
+	turn  sync.Cond
+	off   int64
+	ended bool
 }
 
+func newInOrder(w io.Writer) *inOrder {
+	o := &inOrder{w: w}
+	o.turn.L = &o.mu
+	return o
+}
+
+var errEnded = errors.New("the download has ended")
+
+// WriteAt writes p when everything before off is written. The error is errEnded after end.
 func (o *inOrder) WriteAt(p []byte, off int64) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for off != o.off && !o.ended {
+		o.turn.Wait()
+	}
 	if off != o.off {
-		return 0, fmt.Errorf("internal error: a write at %d follows %d: %w", off, o.off, fs.ErrInvalid)
+		return 0, errEnded
 	}
 	n, err := o.w.Write(p)
 	o.off += int64(n)
+	o.turn.Broadcast()
 	return n, err
+}
+
+// end ends the writes that wait.
+func (o *inOrder) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = true
+	o.turn.Broadcast()
 }
 
 // literalFile is the file of a LIT cap, in one chunk.
@@ -235,6 +283,7 @@ type literalFile []byte
 func (l literalFile) Size() int64      { return int64(len(l)) }
 func (l literalFile) ChunkSize() int64 { return max(1, int64(len(l))) }
 func (l literalFile) Run() int64       { return 1 }
+func (l literalFile) Workers() int     { return 1 }
 func (l literalFile) WriteChunks(_ context.Context, _, _ int64, w io.WriterAt) error {
 	_, err := w.WriteAt(l, 0)
 	return err

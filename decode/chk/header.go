@@ -104,6 +104,9 @@ func newLayout(g Geometry, uebSize int64, version int) layout {
 // size returns the length of the whole share.
 func (l layout) size() int64 { return l.UEB + int64(l.UEBLengthSize()) + l.uebSize }
 
+// UsualHeader returns the header that the shares of a file of that geometry most probably have.
+func UsualHeader(g Geometry) Header { return newLayout(g, 0, 0).Header }
+
 // header returns the header as it stands in the share.
 func (l layout) header() []byte {
 	b := binary.BigEndian.AppendUint32(nil, uint32(l.Version))

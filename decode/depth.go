@@ -1,0 +1,78 @@
+package decode
+
+import (
+	"runtime"
+	"sync"
+	"time"
+)
+
+// depth finds out how many calls of WriteChunks at a time keep the processors and the servers busy: as many
+// as there are processors, and twice what arrives in the time that the servers need when nothing is in
+// the way (Little's law). More would only wait in queues. So that this time stays true, now and then
+// it goes back to few calls for a moment, as BBR does (draft-ietf-ccwg-bbr, ProbeRTT).
+type depth struct {
+	mu       sync.Mutex
+	running  int
+	rate     float64       // calls a second; 0: unknown
+	least    time.Duration // that gathering the blocks of a call took
+	measured time.Time     // when it did
+}
+
+const (
+	nearby     = 2 * time.Millisecond // up to which gathering takes no time worth hiding: local disks
+	leastHolds = 20 * time.Second
+)
+
+// begin notes that a call begins and returns how many are under way with it.
+func (d *depth) begin() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running++
+	return d.running
+}
+
+// end notes a call that took so long, so long of it for gathering blocks, load of them under way when it began.
+func (d *depth) end(load int, took, gathering time.Duration, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	rate := float64(d.running) / max(took, time.Microsecond).Seconds()
+	d.running--
+	if !ok {
+		return
+	}
+	if d.rate == 0 {
+		d.rate = rate
+	}
+	d.rate += (rate - d.rate) / 8
+	if d.least == 0 || gathering < d.least || d.isOldLocked(now) && load <= runtime.GOMAXPROCS(0) {
+		d.least, d.measured = gathering, now
+	}
+}
+
+func (d *depth) isOldLocked(now time.Time) bool { return now.Sub(d.measured) > leastHolds }
+
+// isNew tells whether nothing has been read yet.
+func (d *depth) isNew() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rate == 0
+}
+
+// want returns how many calls should be under way.
+func (d *depth) want() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := runtime.GOMAXPROCS(0)
+	if d.least > nearby && !d.isOldLocked(time.Now()) {
+		n += int(2 * d.rate * d.least.Seconds())
+	}
+	return n
+}
+
+// Workers returns how many calls of WriteChunks at a time keep the servers busy, at present and
+// within the memory that one File may take. It does not block.
+func (f *File) Workers() int {
+	memory := f.memory(f.run)
+	return max(1, min(f.depth.want(), int(f.client.memory.most(memory)/memory)))
+}

@@ -1,0 +1,146 @@
+package decode
+
+import (
+	"math"
+	"math/bits"
+	"sync"
+	"time"
+)
+
+// pace is what is known of how quickly a server answers. A read of b bytes while n are
+// under way is expected to take latency + b * n / rate: what a server sends in a second is
+// shared by its reads. Safe for concurrent use.
+type pace struct {
+	mu       sync.Mutex
+	running  int           // reads under way
+	latency  time.Duration // of a request that brings next to nothing; 0: unknown
+	rate     float64       // bytes a second; 0: unknown
+	measured time.Time     // when the rate was
+	spread   float64       // mean deviation from the expected time, as a part of it
+	failures int           // in a row, one for each time that it was tried again
+	until    time.Time     // with failures: when it will be tried again
+}
+
+const (
+	smallRead      = 16 << 10 // bytes up to which a read says something of the latency, and beyond of the rate
+	firstSpread    = 0.5
+	leastLate      = 100 * time.Millisecond // no read is late sooner: less may be the machine's own doing
+	forgetting     = 8 * time.Second        // in which an unused server's rate is assumed to have doubled
+	firstBackoff   = time.Second
+	longestBackoff = time.Minute
+)
+
+// begin notes that a read begins and returns how many are under way with it.
+func (p *pace) begin() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running++
+	return p.running
+}
+
+// end notes that a read has ended that brought bytes, n of them under way when it began. A
+// read that did not succeed says nothing of the pace; see fail.
+func (p *pace) end(n, bytes int, took time.Duration, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	load := float64(n+p.running) / 2
+	p.running--
+	if !ok {
+		return
+	}
+	p.failures = 0
+	took = max(took, time.Microsecond)
+	if bytes > smallRead {
+		if p.rate != 0 {
+			expected := float64(p.expectedLocked(bytes, load))
+			p.spread += (min(math.Abs(float64(took)-expected)/expected, 2) - p.spread) / 4
+		} else {
+			p.spread = firstSpread
+		}
+		sample := float64(bytes) * load / max(took-p.latency, took/8).Seconds()
+		if p.rate == 0 {
+			p.rate = sample
+		} else {
+			p.rate += (sample - p.rate) / 4
+		}
+		p.measured = time.Now()
+	}
+	switch {
+	case p.latency == 0 || took < p.latency:
+		p.latency = took
+	case bytes <= smallRead:
+		p.latency += (took - p.latency) / 8
+	}
+}
+
+// fail notes that the server failed or was late, and returns when it may be tried again: after a
+// time that doubles. First is false for what was under way already when that was noted before.
+func (p *pace) fail(now time.Time) (until time.Time, first bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failures > 0 && now.Before(p.until) {
+		return p.until, false
+	}
+	p.until = now.Add(min(firstBackoff<<min(p.failures, 10), longestBackoff))
+	p.failures++
+	return p.until, true
+}
+
+// next returns when the server may be tried again, the past if it has not failed.
+func (p *pace) next() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failures == 0 {
+		return time.Time{}
+	}
+	return p.until
+}
+
+func (p *pace) expectedLocked(bytes int, load float64) time.Duration {
+	e := p.latency
+	if p.rate != 0 {
+		e += time.Duration(float64(bytes) * load / p.rate * float64(time.Second))
+	}
+	return max(e, time.Microsecond)
+}
+
+// lateNext returns after what time a read of so many bytes that begins now is late compared
+// with what the server usually needs; most at the latest, as for a server of which nothing is known.
+func (p *pace) lateNext(bytes int, most time.Duration) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.latency == 0 || (p.rate == 0 && bytes > smallRead) {
+		return most
+	}
+	expected := float64(p.expectedLocked(bytes, float64(p.running+1)))
+	spread := p.spread
+	if bytes <= smallRead {
+		spread = max(spread, firstSpread)
+	}
+	return min(max(time.Duration(expected*(1.5+4*spread)), leastLate), most)
+}
+
+// isFar tells whether a request to the server costs time in which others could be made.
+func (p *pace) isFar() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latency > nearby
+}
+
+// lastClass is the class of servers that are to be tried again later only.
+const lastClass = 64
+
+// class ranks the server for a read of so many bytes beside more others: less is quicker,
+// by factors of two. Below some milliseconds nothing is gained by preferring one to another.
+func (p *pace) class(now time.Time, bytes, more int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failures > 0 && (p.running > 0 || now.Before(p.until)) {
+		return lastClass
+	}
+	load := float64(p.running + 1 + more)
+	if idle := now.Sub(p.measured); idle > time.Second {
+		load *= math.Exp2(-float64(idle) / float64(forgetting))
+	}
+	return bits.Len64(uint64(p.expectedLocked(bytes, load) / (4 * time.Millisecond)))
+}

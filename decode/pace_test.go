@@ -1,0 +1,133 @@
+package decode
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// ask has the server answer a read in the time.
+func ask(p *pace, bytes int, took time.Duration) { p.end(p.begin(), bytes, took, true) }
+
+func TestPaceRanks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var quick, slow, unknown pace
+		for range 20 {
+			ask(&quick, 100, 10*time.Millisecond)
+			ask(&quick, 1<<20, 20*time.Millisecond)
+			ask(&slow, 100, 10*time.Millisecond)
+			ask(&slow, 1<<20, 500*time.Millisecond)
+		}
+		class := func(p *pace) int { return p.class(time.Now(), 1<<20, 0) }
+		if a, b, c := class(&unknown), class(&quick), class(&slow); a > b || b >= c {
+			t.Errorf("classes of an unknown, a quick and a slow server: %d, %d, %d", a, b, c)
+		}
+		// What is under way on the quick one delays what comes.
+		idle := class(&quick)
+		for range 60 {
+			quick.begin()
+		}
+		if busy := class(&quick); busy <= idle || busy < class(&slow) {
+			t.Errorf("busy with 60 reads it is of class %d, idle of %d", busy, idle)
+		}
+		// A server that was slow long ago is worth a try.
+		time.Sleep(2 * time.Minute)
+		if c := class(&slow); c > idle {
+			t.Errorf("after two minutes the slow one is of class %d", c)
+		}
+	})
+}
+
+func TestPaceLate(t *testing.T) {
+	const most = 1500 * time.Millisecond
+	var p pace
+	if d := p.lateNext(1<<20, most); d != most {
+		t.Errorf("an unknown server is late after %v", d)
+	}
+	for range 50 {
+		ask(&p, 100, 50*time.Millisecond)
+		ask(&p, 1<<20, 150*time.Millisecond)
+	}
+	usual := p.lateNext(1<<20, most)
+	if usual < 150*time.Millisecond || usual > 500*time.Millisecond {
+		t.Errorf("a server that needs 150 ms is late after %v", usual)
+	}
+	if d := p.lateNext(4<<20, most); d <= usual {
+		t.Errorf("with four times the bytes it is late after %v, else %v", d, usual)
+	}
+	for i := range 50 {
+		ask(&p, 1<<20, time.Duration(50+200*(i%2))*time.Millisecond)
+	}
+	if d := p.lateNext(1<<20, most); d <= usual {
+		t.Errorf("unsteady, it is late after %v, steady after %v", d, usual)
+	}
+}
+
+func TestPaceBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		ask(&p, 1<<20, time.Millisecond)
+		for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+			want *= time.Second
+			until, first := p.fail(time.Now())
+			if d := time.Until(until); d != want || !first {
+				t.Fatalf("tried again after %v, want %v", d, want)
+			}
+			if again, first := p.fail(time.Now()); again != until || first {
+				t.Fatal("what fails at the same time counts twice")
+			}
+			if p.class(time.Now(), 1, 0) != lastClass {
+				t.Fatal("it is preferred to servers that answer")
+			}
+			time.Sleep(want)
+			if p.class(time.Now(), 1, 0) == lastClass {
+				t.Fatal("it is not tried again")
+			}
+			n := p.begin()
+			if p.class(time.Now(), 1, 0) != lastClass {
+				t.Fatal("it is tried by several at a time")
+			}
+			p.end(n, 0, time.Second, false)
+		}
+		ask(&p, 1, time.Millisecond)
+		if !p.next().IsZero() {
+			t.Error("an answer changes nothing")
+		}
+	})
+}
+
+// TestDepth: far servers get as many calls as arrive meanwhile, near ones as many as there are processors, and
+// servers that are at their limit not many more than they can take, even after a long time.
+func TestDepth(t *testing.T) {
+	const latency = 100 * time.Millisecond
+	for _, test := range []struct {
+		name        string
+		rate        float64 // calls a second at most
+		latency     time.Duration
+		least, most int
+	}{
+		{"near", 1000, time.Millisecond, 0, 0},
+		{"far", 1e6, latency, 64, 1 << 30},
+		{"far and slow", 20, latency, 2, 16},
+		{"far and quick", 200, latency, 20, 60},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var d depth
+			alone := d.want()
+			var calls []int // the load with which each began, in their order
+			for range 5000 {
+				for d.running < d.want() && d.running < 1000 {
+					calls = append(calls, d.begin())
+				}
+				took := max(test.latency, time.Duration(float64(d.running)/test.rate*float64(time.Second)))
+				time.Sleep(took / time.Duration(d.running))
+				d.end(calls[0], took+3*time.Millisecond, took, true)
+				calls = calls[1:]
+			}
+			measuring := d.isOldLocked(time.Now())
+			if n := d.want() - alone; !measuring && (n < test.least || n > test.most) {
+				t.Errorf("%s: %d calls more than processors, want %d to %d", test.name, n, test.least, test.most)
+			}
+		})
+	}
+}
