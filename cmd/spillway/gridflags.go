@@ -12,7 +12,7 @@ import (
 
 // serverFlags say where shares are.
 type serverFlags struct {
-	Server []string `placeholder:"URL" sep:" " help:"Storage server, file:///path/to/storage or pb://KEY@HOST:PORT/SWISSNUM#v=1; give one flag for each."`
+	Server []string `placeholder:"URL" sep:" " help:"Storage server, file:///path/to/storage, pb://KEY@HOST:PORT/SWISSNUM#v=1 or s3://BUCKET/PREFIX; give one flag for each."`
 	Grid   string   `placeholder:"FILE" type:"path" help:"YAML file of storage servers, as 'spillway grid import' writes it."`
 }
 

@@ -101,25 +101,19 @@ func readNode(dir string) (*node, error) {
 			n.notes = append(n.notes, fmt.Sprintf("ignored private/%s: introducers.yaml names no such introducer", entry.Name()))
 			continue
 		}
-		if err := n.readCache(private, entry.Name()); err != nil {
+		cache, err := readNodeFile(private, entry.Name())
+		if err != nil {
 			return nil, err
+		}
+		if err := n.addCache(cache); err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(private, entry.Name()), err)
 		}
 	}
 	static, err := readNodeFile(private, "servers.yaml")
 	if err != nil {
 		return nil, err
 	}
-	if storage := yamlField(static, "storage"); storage != nil && storage.Kind == yaml.MappingNode {
-		for i := 0; i+1 < len(storage.Content); i += 2 {
-			key := yamlString(yamlTarget(storage.Content[i]))
-			server := yamlTarget(storage.Content[i+1])
-			a := parseAnnouncement(key, yamlField(server, "ann"))
-			if over := yamlString(yamlField(yamlField(server, "connections"), "tcp")); over != "" && over != "tcp" {
-				a.detour = true
-			}
-			n.announced[key] = a
-		}
-	}
+	n.addStatic(static)
 	if config, err := os.ReadFile(filepath.Join(dir, "tahoe.cfg")); err == nil && hidesAddress.Match(config) {
 		n.notes = append(n.notes, "note that tahoe.cfg has the node hide its address; Spillway connects to the servers directly")
 	}
@@ -145,26 +139,41 @@ func readNodeFile(private, name string) (*yaml.Node, error) {
 	return root, nil
 }
 
-// readCache adds what one introducer announced. Of two announcements of one server the later counts.
-func (n *node) readCache(private, name string) error {
-	root, err := readNodeFile(private, name)
-	if err != nil || root == nil {
-		return err
+// addCache adds what one introducer announced. Of two announcements of one server the later counts.
+func (n *node) addCache(root *yaml.Node) error {
+	if root == nil {
+		return nil
 	}
 	if root.Kind != yaml.SequenceNode {
-		return fmt.Errorf("%s: it is no list of announcements", filepath.Join(private, name))
+		return errors.New("it is no list of announcements")
 	}
 	for _, entry := range root.Content {
 		entry = yamlTarget(entry)
-		a := parseAnnouncement(yamlString(yamlField(entry, "key_s")), yamlField(entry, "ann"))
-		if service := yamlString(yamlField(yamlField(entry, "ann"), "service-name")); service != "storage" {
+		ann := yamlField(entry, "ann")
+		if yamlString(yamlField(ann, "service-name")) != "storage" {
 			continue
 		}
+		a := parseAnnouncement(yamlString(yamlField(entry, "key_s")), ann)
 		if known, ok := n.announced[a.key]; !ok || a.number > known.number {
 			n.announced[a.key] = a
 		}
 	}
 	return nil
+}
+
+// addStatic adds what the operator wrote, in place of announcements of the same servers.
+func (n *node) addStatic(root *yaml.Node) {
+	storage := yamlField(root, "storage")
+	if storage == nil || storage.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(storage.Content); i += 2 {
+		server := yamlTarget(storage.Content[i+1])
+		a := parseAnnouncement(yamlString(yamlTarget(storage.Content[i])), yamlField(server, "ann"))
+		tcp := yamlString(yamlField(yamlField(server, "connections"), "tcp"))
+		a.detour = tcp != "" && tcp != "tcp"
+		n.announced[a.key] = a
+	}
 }
 
 func parseAnnouncement(key string, ann *yaml.Node) announcement {

@@ -197,6 +197,14 @@ func (r refusal) Error() string {
 	return "the server answered " + answer
 }
 
+// Brief makes a refusal a grid.BriefError.
+func (r refusal) Brief() string {
+	if r.status == 0 {
+		return "answered nothing that can be read"
+	}
+	return "answered " + strconv.Itoa(r.status)
+}
+
 // Is makes a missing object match fs.ErrNotExist. Other things may be missing that say nothing of
 // it: the bucket, or, with some servers, the user.
 func (r refusal) Is(target error) bool {
