@@ -105,3 +105,32 @@ type MemoryError struct {
 func (e *MemoryError) Error() string {
 	return fmt.Sprintf("decode: the file's %s need %d bytes of memory and %d are allowed; --decode-memory sets the limit", e.What, e.Needed, e.Limit)
 }
+
+// UnhappyError: a file could not be written to as many servers as it should.
+type UnhappyError struct {
+	Happy     int           // servers that were each to hold a share of their own
+	Reached   int           // servers that would have
+	Servers   int           // servers that there are
+	Needed    int           // shares without which the file cannot be read
+	Shares    int           // distinct shares that there would have been
+	Failed    []ServerError // what went wrong
+	Discarded []SharePlace  // shares that were begun
+	Kept      []SharePlace  // shares that could not be discarded: committed, or the server does not answer
+}
+
+func (e *UnhappyError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "decode: not enough servers: %d of %d must hold shares of their own, ", e.Happy, e.Servers)
+	switch {
+	case e.Happy > e.Servers:
+		b.WriteString("and there are no more")
+	case e.Shares < e.Needed && e.Reached >= e.Happy:
+		fmt.Fprintf(&b, "and %d did, but with only %d shares where %d are needed", e.Reached, e.Shares, e.Needed)
+	default:
+		fmt.Fprintf(&b, "%d would", e.Reached)
+	}
+	list(&b, "; failed", e.Failed)
+	list(&b, "; discarded", e.Discarded)
+	list(&b, "; left behind", e.Kept)
+	return b.String()
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -21,18 +22,22 @@ import (
 type memServer struct {
 	name string
 
-	mu     sync.Mutex
-	shares map[grid.StorageIndex]map[int][]byte
-	asked  int // calls of Shares
-	opened int // shares open now
-	aborts int
+	mu        sync.Mutex
+	shares    map[grid.StorageIndex]map[int][]byte
+	asked     int // calls of Shares
+	opened    int // shares open now
+	uploading int // shares begun, and neither committed nor aborted
+	aborts    int
 
 	// Called, if not nil, before the operation; an error is its result.
 	onShares func(ctx context.Context) error
 	onOpen   func(ctx context.Context, num int) error
 	onRead   func(ctx context.Context, num int, off int64) error
-	onWrite  func(num int) error
+	onCreate func(ctx context.Context, num int) error
+	onWrite  func(ctx context.Context, num int) error
 	onCommit func(num int) error
+	// Changes, if not nil, what a commit stores; an error is its result nevertheless.
+	onStore func(num int, share []byte) error
 }
 
 // newGrid returns count servers named s0, s1, ...
@@ -136,30 +141,40 @@ func (sh *memShare) ReadAt(ctx context.Context, off int64, bufs ...[]byte) (int,
 	return total, nil
 }
 
-func (s *memServer) Create(_ context.Context, si grid.StorageIndex, num int, size int64, _ grid.Lease) (grid.Upload, error) {
+func (s *memServer) Create(ctx context.Context, si grid.StorageIndex, num int, size int64, _ grid.Lease) (grid.Upload, error) {
+	if s.onCreate != nil {
+		if err := s.onCreate(ctx, num); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.shares[si][num]; ok {
 		return nil, fs.ErrExist
 	}
-	return &memUpload{server: s, si: si, num: num, bytes: make([]byte, size), written: make([]bool, size)}, nil
+	s.uploading++
+	return &memUpload{server: s, ctx: ctx, si: si, num: num, bytes: make([]byte, size), written: make([]bool, size)}, nil
 }
 
 // memUpload also verifies what an Upload promises: every byte written once.
 type memUpload struct {
 	server  *memServer
+	ctx     context.Context
 	si      grid.StorageIndex
 	num     int
 	bytes   []byte
 	written []bool
-	done    bool
+	over    bool // guarded by server.mu
 }
 
 func (u *memUpload) WriteAt(p []byte, off int64) (int, error) {
 	if u.server.onWrite != nil {
-		if err := u.server.onWrite(u.num); err != nil {
+		if err := u.server.onWrite(u.ctx, u.num); err != nil {
 			return 0, err
 		}
+	}
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
 	}
 	for i := range p {
 		if u.written[off+int64(i)] {
@@ -179,21 +194,28 @@ func (u *memUpload) Commit() error {
 	if i := slices.Index(u.written, false); i >= 0 {
 		return fmt.Errorf("byte %d is not written", i)
 	}
+	var err error
+	if u.server.onStore != nil {
+		err = u.server.onStore(u.num, u.bytes)
+	}
 	u.server.mu.Lock()
 	defer u.server.mu.Unlock()
+	u.over = true
+	u.server.uploading--
 	if u.server.shares[u.si] == nil {
 		u.server.shares[u.si] = map[int][]byte{}
 	}
 	u.server.shares[u.si][u.num] = u.bytes
-	u.done = true
-	return nil
+	return err
 }
 
 func (u *memUpload) Abort() error {
-	if !u.done {
-		u.server.mu.Lock()
+	u.server.mu.Lock()
+	defer u.server.mu.Unlock()
+	if !u.over {
+		u.over = true
 		u.server.aborts++
-		u.server.mu.Unlock()
+		u.server.uploading--
 	}
 	return nil
 }
@@ -247,7 +269,8 @@ func plaintext(size int) []byte {
 	return b
 }
 
-// put writes a file and returns its cap.
+// put writes a file and returns its cap. Then share i is moved to server i modulo their number, and
+// the servers forget that they were asked.
 func put(t testing.TB, servers []*memServer, data []byte, opts decode.PutOptions) decode.Cap {
 	t.Helper()
 	if opts.Convergence == nil {
@@ -256,6 +279,23 @@ func put(t testing.TB, servers []*memServer, data []byte, opts decode.PutOptions
 	c, err := newClient(t, decode.Config{Servers: asServers(servers)}).Put(t.Context(), bytes.NewReader(data), opts)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, literal := c.Literal(); literal {
+		return c
+	}
+	si := storageIndex(t, c)
+	all := map[int][]byte{}
+	for _, s := range servers {
+		maps.Copy(all, s.shares[si])
+		delete(s.shares, si)
+		s.asked = 0
+	}
+	for num, b := range all {
+		s := servers[num%len(servers)]
+		if s.shares[si] == nil {
+			s.shares[si] = map[int][]byte{}
+		}
+		s.shares[si][num] = b
 	}
 	return c
 }

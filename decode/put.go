@@ -3,39 +3,50 @@ package decode
 import (
 	"context"
 	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"spillway/decode/chk"
-	"spillway/decode/grid"
 	"spillway/decode/hashtree"
 )
 
-// maxLiteral is the size in bytes up to which a file becomes a LIT cap.
-const maxLiteral = 55
+const (
+	// maxLiteral is the size in bytes up to which a file becomes a LIT cap.
+	maxLiteral = 55
+	// usualHappy is how many servers are to hold shares of a file if nobody says otherwise, as in Tahoe-LAFS.
+	usualHappy = 7
+)
 
 // PutOptions say how a file is written. The zero value works.
 type PutOptions struct {
 	K, N        int         // shares needed and made; 0 means 3 and 10
+	Happy       int         // servers that must each hold a share of their own in the end; 0 means 7, or N or the number of servers if that is less
 	SegmentSize int64       // bytes, at most; 0 means 1 MiB
 	Convergence []byte      // the secret under which equal files get equal caps; nil: a random key
 	LeaseSecret []byte      // the secret by which its holder can renew the leases, as a node's; nil: nobody can
-	Progress    func(int64) // if not nil, called now and then with the bytes written so far
+	Progress    func(int64) // if not nil, called now and then with the bytes encoded so far
 
 	layout int // version of the shares' layout; 0: the first one that can hold them
 }
 
-// Put writes the file that r holds from its start, and returns its cap. Share i
-// goes to server i modulo their number. Shares that a server already holds are left: the
-// storage index being equal, so are they. Either all shares are in their
-// places or, after an error, none that was not there before, save when a server
-// fails at the very last step. With a convergence secret r is read twice.
+// Put writes the file that r holds from its start, and returns its cap. It works in these steps:
+//
+//  1. All servers are asked for the shares that they hold. Those shares stay and count; their leases are renewed.
+//  2. The others are placed, one on each server in the order in which clients search for them, then
+//     around again. A server that takes none is passed over.
+//  3. The file is encoded, and all shares are written side by side. A share that cannot be written is
+//     given up, as long as there are enough without it.
+//  4. The shares are committed.
+//  5. The servers are asked for what they hold, which is compared with what was written.
+//
+// In the end at least Happy servers hold shares of their own, and at least K
+// shares are there; else the error is an *UnhappyError, and all that was begun is
+// discarded. What is committed cannot be discarded any more, but before that every share had arrived.
+// With a convergence secret r is read twice. Further errors: *MemoryError, ErrClosed, the context's, those of r.
 func (c *Client) Put(ctx context.Context, r io.ReadSeeker, opts PutOptions) (Cap, error) {
 	ctx, done, err := c.enter(ctx)
 	if err != nil {
@@ -46,22 +57,36 @@ func (c *Client) Put(ctx context.Context, r io.ReadSeeker, opts PutOptions) (Cap
 	if err != nil {
 		return Cap{}, fmt.Errorf("decode: the file's size: %w", err)
 	}
-	p := &put{client: c, members: c.useMore(nil), file: r, opts: opts}
-	defer c.release(p.members)
+	p := &put{client: c, file: r, opts: opts}
 	if size <= maxLiteral {
 		return p.literal(size)
 	}
+	p.members = c.useMore(nil)
+	defer c.release(p.members)
 	if opts.K == 0 && opts.N == 0 {
 		p.opts.K, p.opts.N = 3, 10
 	}
 	if p.geometry, err = chk.NewGeometry(size, orDefault(opts.SegmentSize, 1<<20), p.opts.K, p.opts.N); err != nil {
 		return Cap{}, fmt.Errorf("decode: %w", err)
 	}
+	if p.opts.Happy == 0 {
+		p.opts.Happy = min(usualHappy, p.opts.N, len(p.members))
+	}
+	if p.opts.Happy < 1 || p.opts.Happy > p.opts.N {
+		return Cap{}, fmt.Errorf("decode: %d shares cannot be on %d servers", p.opts.N, p.opts.Happy)
+	}
+	if err := p.plan(); err != nil {
+		return Cap{}, err
+	}
+	// Of no File: all Puts together count as one.
+	if err := c.memory.acquire(ctx, nil, p.memory()); err != nil {
+		return Cap{}, err
+	}
+	defer c.memory.release(nil, p.memory())
 	if err := p.makeKey(ctx); err != nil {
 		return Cap{}, err
 	}
-	cap, err := p.write(ctx)
-	return cap, errors.Join(err, p.abort())
+	return p.upload(ctx)
 }
 
 // put is one file being written.
@@ -69,10 +94,48 @@ type put struct {
 	client   *Client
 	members  []*member
 	file     io.ReadSeeker
-	opts     PutOptions
+	opts     PutOptions // with all defaults
 	geometry chk.Geometry
 	key      [16]byte
-	uploads  []grid.Upload // by share; nil: the server has it already, or it is committed
+
+	run    int64 // segments that are encoded at once
+	pieces int   // how many runs are on their way to the servers at the same time, at most
+}
+
+const (
+	// pieceBytes is what is to go to a server at once, at least: a request costs as much as some tens of kilobytes.
+	pieceBytes = 256 << 10
+	// maxPiecesSent is how many pieces of a share are on their way at once, at most.
+	maxPiecesSent = 32
+)
+
+// plan decides how the memory is used: pieces as large as is good for servers, unless
+// four of them would not fit, and then as many at the same time as fit.
+func (p *put) plan() error {
+	g, limit := p.geometry, p.client.memory.limit
+	p.run = min(max(1, pieceBytes/g.BlockSize()), chk.MaxRun, g.Segments())
+	for p.pieces = 4; p.run > 1 && p.memory() > limit; {
+		p.run--
+	}
+	p.pieces = 1
+	if p.memory() > limit {
+		return &MemoryError{What: "segments", Needed: p.memory(), Limit: limit}
+	}
+	for p.pieces < maxPiecesSent {
+		if p.pieces++; p.memory() > limit {
+			p.pieces--
+			break
+		}
+	}
+	return nil
+}
+
+// pieceLen is the length of the pieces in which a share is written, in bytes.
+func (p *put) pieceLen() int64 { return chk.HeaderSize + p.run*p.geometry.BlockSize() }
+
+// memory is how many bytes encoding takes: a run of segments, and the pieces of all shares.
+func (p *put) memory() int64 {
+	return p.run*p.geometry.SegmentSize + int64(p.pieces)*int64(p.geometry.N)*p.pieceLen()
 }
 
 func (p *put) literal(size int64) (Cap, error) {
@@ -94,9 +157,9 @@ func (p *put) rewind() error {
 	return nil
 }
 
-func (p *put) progress(written int64) {
+func (p *put) progress(encoded int64) {
 	if p.opts.Progress != nil {
-		p.opts.Progress(written)
+		p.opts.Progress(encoded)
 	}
 }
 
@@ -117,21 +180,20 @@ func (p *put) makeKey(ctx context.Context) error {
 	return err
 }
 
-// segments reads the file and calls f for each segment, which has room for its
-// padding behind it.
+// segments reads the file and calls f for each run of segments, the first of which is i.
 func (p *put) segments(ctx context.Context, f func(i int64, plain []byte) error) error {
 	if err := p.rewind(); err != nil {
 		return err
 	}
 	g := p.geometry
-	buf := make([]byte, g.BlockLen(0)*int64(g.K))
-	for i := range g.Segments() {
+	buf := make([]byte, p.run*g.SegmentSize)
+	for i := int64(0); i < g.Segments(); i += p.run {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		plain := buf[:g.SegmentLen(i)]
-		if _, err := io.ReadFull(p.file, plain); err != nil {
-			return fmt.Errorf("decode: reading segment %d of the file: %w", i, err)
+		plain := buf[:min(int64(len(buf)), g.Size-i*g.SegmentSize)]
+		if n, err := io.ReadFull(p.file, plain); err != nil {
+			return fmt.Errorf("decode: reading segment %d of the file: %w", i+int64(n)/g.SegmentSize, err)
 		}
 		if err := f(i, plain); err != nil {
 			return err
@@ -140,123 +202,162 @@ func (p *put) segments(ctx context.Context, f func(i int64, plain []byte) error)
 	return nil
 }
 
-// write encodes the file into all shares and commits them.
-func (p *put) write(ctx context.Context) (Cap, error) {
+// upload writes all shares and proves that they are there.
+func (p *put) upload(ctx context.Context) (_ Cap, err error) {
 	cap := capFields{key: p.key, k: p.geometry.K, n: p.geometry.N, size: p.geometry.Size}
 	v, _ := seal(cap).VerifyCap()
-	block, err := aes.NewCipher(p.key[:])
-	if err != nil {
-		panic("internal error: " + err.Error())
-	}
-	ctx, cancel := context.WithCancelCause(ctx) // of the uploads
-	defer cancel(nil)
-	shares, err := p.create(ctx, cancel, v.index)
-	if err != nil {
-		return Cap{}, err
-	}
-	encoder, err := chk.NewEncoder(p.geometry, p.opts.layout, shares)
+	encoder, err := chk.NewEncoder(p.geometry, p.opts.layout)
 	if err != nil {
 		return Cap{}, fmt.Errorf("decode: %w", err)
 	}
-	written := int64(0)
-	err = p.segments(ctx, func(i int64, segment []byte) error {
-		cryptAt(block, segment, written)
-		if err := encoder.WriteSegment(segment); err != nil {
-			return fmt.Errorf("decode: writing segment %d: %w", i, err)
-		}
-		written += int64(len(segment))
-		p.progress(written)
-		return nil
-	})
-	if err != nil {
-		return Cap{}, err
+	defer func() { err = errors.Join(err, encoder.Close()) }()
+	ctx, cancel := context.WithCancelCause(ctx) // of the uploads
+	defer cancel(nil)
+	s := &shipment{
+		ctx: ctx, cancel: cancel, client: p.client, si: v.index,
+		k: p.geometry.K, n: p.geometry.N, happy: p.opts.Happy, size: encoder.Size(),
 	}
-	if cap.ueb, err = encoder.Finish(); err != nil {
-		return Cap{}, fmt.Errorf("decode: writing the hash trees: %w", err)
+	s.probes = newProbes(s.n, s.size)
+	if err := s.prepare(p.members, p.opts.LeaseSecret); err != nil {
+		return Cap{}, s.abort(err)
 	}
-	if ctx.Err() != nil {
-		return Cap{}, context.Cause(ctx)
+	if cap.ueb, err = p.encode(s, encoder); err != nil {
+		return Cap{}, s.abort(err)
 	}
-	if err := p.commit(); err != nil {
-		return Cap{}, err
+	if err := s.finish(); err != nil {
+		return Cap{}, s.abort(err)
 	}
 	return seal(cap), nil
 }
 
-func (p *put) server(num int) *member {
-	return p.members[num%len(p.members)]
+// encode encodes the file and ships all shares, piece by piece. It returns the hash of the
+// UEB when all have arrived.
+func (p *put) encode(s *shipment, encoder *chk.Encoder) (ueb hashtree.Hash, err error) {
+	block, err := aes.NewCipher(p.key[:])
+	if err != nil {
+		panic("internal error: " + err.Error())
+	}
+	out := &pieces{shipment: s, room: p.pieceLen(), most: p.pieces, free: make(chan *piece, p.pieces)}
+	defer func() {
+		if err != nil {
+			s.cancel(err)
+		}
+		out.work.Wait()
+	}()
+	if err := out.next(); err != nil {
+		return ueb, err
+	}
+	for _, share := range out.extend(len(encoder.Header())) {
+		copy(share, encoder.Header())
+	}
+	if err := p.encodeBlocks(out, encoder, block); err != nil {
+		return ueb, err
+	}
+	if ueb, err = encoder.Finish(); err != nil {
+		return ueb, fmt.Errorf("decode: the hash trees: %w", err)
+	}
+	for off := encoder.TailOffset(); off < encoder.Size(); {
+		if out.left() == 0 {
+			if err := out.next(); err != nil {
+				return ueb, err
+			}
+		}
+		n := min(out.left(), encoder.Size()-off)
+		for num, share := range out.extend(int(n)) {
+			if err := encoder.ReadTail(num, share, off); err != nil {
+				return ueb, fmt.Errorf("decode: the hash trees: %w", err)
+			}
+		}
+		off += n
+	}
+	out.ship()
+	out.work.Wait()
+	if s.ctx.Err() != nil {
+		return ueb, context.Cause(s.ctx)
+	}
+	return ueb, nil
 }
 
-// sideBySide is how many shares are begun or committed at once, for servers may be far away.
-const sideBySide = 16
-
-// create begins every share that is not there yet. One that cannot be begun cancels the others.
-func (p *put) create(ctx context.Context, cancel context.CancelCauseFunc, si grid.StorageIndex) ([]io.WriterAt, error) {
-	size := chk.ShareSize(p.geometry, p.opts.layout)
-	secret := p.opts.LeaseSecret
-	if secret == nil {
-		secret = make([]byte, 32)
-		rand.Read(secret)
-	}
-	lease := grid.NewLease(secret, si)
-	shares := make([]io.WriterAt, p.geometry.N)
-	p.uploads = make([]grid.Upload, p.geometry.N)
-	var g errgroup.Group
-	g.SetLimit(sideBySide)
-	for num := range shares {
-		g.Go(func() error {
-			u, err := p.server(num).Create(ctx, si, num, size, lease)
-			if errors.Is(err, fs.ErrExist) {
-				return nil
-			}
-			if err != nil {
-				err = fmt.Errorf("decode: beginning share %d on %v: %w", num, p.server(num), err)
-				cancel(err)
+// encodeBlocks encodes all segments.
+func (p *put) encodeBlocks(out *pieces, encoder *chk.Encoder, block cipher.Block) error {
+	g := p.geometry
+	return p.segments(out.shipment.ctx, func(i int64, segments []byte) error {
+		// The first piece has room for the header and a run; the others for a run at least.
+		if i > 0 {
+			if err := out.next(); err != nil {
 				return err
 			}
-			p.uploads[num], shares[num] = u, u
-			return nil
-		})
-	}
-	if g.Wait() != nil {
-		return nil, context.Cause(ctx) // of all errors the one that came first
-	}
-	return shares, nil
+		}
+		cryptAt(block, segments, i*g.SegmentSize)
+		last := min(i+p.run, g.Segments()) - 1
+		if err := encoder.Encode(segments, out.extend(int((last-i)*g.BlockSize()+g.BlockLen(last)))); err != nil {
+			return fmt.Errorf("decode: encoding segment %d: %w", i, err)
+		}
+		p.progress(i*g.SegmentSize + int64(len(segments)))
+		return nil
+	})
 }
 
-// commit makes every share visible.
-func (p *put) commit() error {
-	var g errgroup.Group
-	g.SetLimit(sideBySide)
-	for num, u := range p.uploads {
-		if u == nil {
-			continue
-		}
-		g.Go(func() error {
-			if err := u.Commit(); err != nil {
-				return fmt.Errorf("decode: committing share %d on %v: %w", num, p.server(num), err)
-			}
-			p.uploads[num] = nil
-			return nil
-		})
-	}
-	return g.Wait()
+// pieces are the same part of all shares, on their way to the servers. All but work is used by the
+// goroutine that encodes.
+type pieces struct {
+	shipment *shipment
+	room     int64       // bytes of each share in a piece
+	most     int         // pieces at the same time
+	made     int         // pieces
+	free     chan *piece // those that have arrived
+	filling  *piece
+	work     sync.WaitGroup // pieces on their way
 }
 
-// abort discards what is not committed, all at once: servers that are gone take their time.
-func (p *put) abort() error {
-	errs := make([]error, len(p.uploads))
-	var work sync.WaitGroup
-	for num, u := range p.uploads {
-		if u == nil {
-			continue
-		}
-		work.Go(func() {
-			if err := u.Abort(); err != nil {
-				errs[num] = fmt.Errorf("decode: discarding share %d on %v: %w", num, p.server(num), err)
-			}
-		})
+type piece struct {
+	off   int64  // in the shares
+	n     int64  // bytes of each share
+	bytes []byte // of share 0, of share 1, ..., each with the same room
+	views [][]byte
+}
+
+// next ships what is filled and waits for a piece to go on with.
+func (o *pieces) next() error {
+	off := int64(0)
+	if o.filling != nil {
+		off = o.filling.off + o.filling.n
+		o.ship()
 	}
-	work.Wait()
-	return errors.Join(errs...)
+	if o.made < o.most && len(o.free) == 0 {
+		o.made++
+		o.free <- &piece{bytes: make([]byte, int64(o.shipment.n)*o.room), views: make([][]byte, o.shipment.n)}
+	}
+	select {
+	case o.filling = <-o.free:
+		o.filling.off, o.filling.n = off, 0
+		return nil
+	case <-o.shipment.ctx.Done():
+		return context.Cause(o.shipment.ctx)
+	}
+}
+
+func (o *pieces) left() int64 { return o.room - o.filling.n }
+
+// extend returns the next n bytes of every share, to be filled.
+func (o *pieces) extend(n int) [][]byte {
+	f := o.filling
+	for num := range f.views {
+		f.views[num] = f.bytes[int64(num)*o.room+f.n:][:n:n]
+	}
+	f.n += int64(n)
+	return f.views
+}
+
+// ship sends what is filled to all servers.
+func (o *pieces) ship() {
+	f := o.filling
+	for num := range f.views {
+		f.views[num] = f.bytes[int64(num)*o.room:][:f.n]
+	}
+	o.shipment.see(f.views, f.off)
+	o.work.Go(func() {
+		o.shipment.write(f.views, f.off)
+		o.free <- f // which has room for all
+	})
 }

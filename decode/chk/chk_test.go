@@ -2,7 +2,8 @@ package chk_test
 
 import (
 	"bytes"
-	"io"
+	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -130,27 +131,23 @@ func TestUEB(t *testing.T) {
 	}
 }
 
-// region is a share in memory.
-type region []byte
-
-func (r region) WriteAt(p []byte, off int64) (int, error) { return copy(r[off:], p), nil }
-
-// encode writes the shares of a file and returns them with the UEB.
-func encode(t testing.TB, version int) ([]region, *chk.UEB, chk.Header) {
+// shares makes all shares of a file of nulls, a number of segments at once, and returns them with the UEB's hash.
+func shares(t testing.TB, g chk.Geometry, e *chk.Encoder, run int64) ([][]byte, hashtree.Hash) {
 	t.Helper()
-	g := newUEB(t).Geometry
-	shares := make([]region, g.N)
-	writers := make([]io.WriterAt, g.N)
-	for i := range shares {
-		shares[i] = make(region, chk.ShareSize(g, version))
-		writers[i] = shares[i]
+	defer e.Close()
+	made := make([][]byte, g.N)
+	for i := range made {
+		made[i] = append(make([]byte, 0, e.Size()), e.Header()...)
 	}
-	e, err := chk.NewEncoder(g, version, writers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range g.Segments() {
-		if err := e.WriteSegment(make([]byte, g.SegmentLen(i), g.SegmentSize)); err != nil {
+	for i := int64(0); i < g.Segments(); i += run {
+		n := min(run, g.Segments()-i)
+		length := int((n-1)*g.BlockSize() + g.BlockLen(i+n-1))
+		blocks := make([][]byte, g.N)
+		for num, s := range made {
+			made[num] = s[:len(s)+length]
+			blocks[num] = made[num][len(s):]
+		}
+		if err := e.Encode(make([]byte, min(n*g.SegmentSize, g.Size-i*g.SegmentSize)), blocks); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -158,6 +155,30 @@ func encode(t testing.TB, version int) ([]region, *chk.UEB, chk.Header) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for num, s := range made {
+		if int64(len(s)) != e.TailOffset() {
+			t.Fatalf("the blocks end at %d, the tail begins at %d", len(s), e.TailOffset())
+		}
+		made[num] = s[:e.Size()]
+		// In two pieces that meet anywhere.
+		tail := made[num][len(s):]
+		cut := (1 + num) * len(tail) / (1 + g.N)
+		if err := errors.Join(e.ReadTail(num, tail[cut:], e.TailOffset()+int64(cut)), e.ReadTail(num, tail[:cut], e.TailOffset())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return made, hash
+}
+
+// encode makes the shares of a file.
+func encode(t testing.TB, version int) ([][]byte, *chk.UEB, chk.Header) {
+	t.Helper()
+	g := newUEB(t).Geometry
+	e, err := chk.NewEncoder(g, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shares, hash := shares(t, g, e, 3)
 	h, err := chk.ParseHeader(shares[0][:chk.HeaderSize])
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +192,78 @@ func encode(t testing.TB, version int) ([]region, *chk.UEB, chk.Header) {
 		t.Fatal(err)
 	}
 	return shares, u, h
+}
+
+// TestEncoderRuns: how many segments are encoded at once does not matter, nor where the hashes wait.
+func TestEncoderRuns(t *testing.T) {
+	for _, segments := range []int64{1, 2, 63, 64, 65, 127, 128, 2049, 5000} {
+		g, err := chk.NewGeometry(segments*8-3, 8, 2, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want [][]byte
+		for _, run := range []int64{64, 1, 7, 63} {
+			for _, inMemory := range []int64{0, 1 << 40} {
+				e, err := chk.NewEncoderIn(g, 0, inMemory)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, _ := shares(t, g, e, run)
+				if want == nil {
+					want = got
+				}
+				for num := range got {
+					if !bytes.Equal(got[num], want[num]) {
+						t.Errorf("%d segments, %d at once, %d bytes in memory: another share %d", segments, run, inMemory, num)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestEncoderMemory: what an Encoder keeps does not depend on the number of segments.
+func TestEncoderMemory(t *testing.T) {
+	kept := func(segments int64) (before, after int64) {
+		g, err := chk.NewGeometry(segments*3, 3, 3, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		live := func() int64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
+		}
+		none := live()
+		e, err := chk.NewEncoder(g, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		blocks := make([][]byte, g.N)
+		for i := range blocks {
+			blocks[i] = make([]byte, chk.MaxRun)
+		}
+		crypttext := make([]byte, 3*chk.MaxRun)
+		for range segments / chk.MaxRun {
+			if err := e.Encode(crypttext, blocks); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before = live() - none
+		if _, err := e.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		after = live() - none
+		return before, after
+	}
+	const segments = 1 << 17 // whose hashes have 46 MB, and their trees as much again
+	before, after := kept(segments)
+	t.Logf("%d and %d bytes are kept", before, after)
+	if before > 1<<20 || after > 1<<20 {
+		t.Errorf("%d bytes are kept of %d segments, %d with their trees", before, segments, after)
+	}
 }
 
 func TestEncoderChain(t *testing.T) {

@@ -1,0 +1,473 @@
+package decode
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"spillway/decode/grid"
+)
+
+// shipment brings the shares of one file to the servers: prepare, write as often as need be, finish; after
+// an error abort.
+type shipment struct {
+	ctx    context.Context // of all uploads; ends, with the reason, when too many have failed
+	cancel context.CancelCauseFunc
+	client *Client
+	si     grid.StorageIndex
+	k, n   int
+	happy  int
+	size   int64 // of a share, in bytes
+	lease  grid.Lease
+	probes []probe
+
+	targets []*target // in permuted order; set by prepare
+	aborts  sync.WaitGroup
+
+	mu     sync.Mutex
+	parts  []*part
+	failed []ServerError
+	kept   []SharePlace // begun or committed, and could not be discarded
+}
+
+// target is a server to which shares may go.
+type target struct {
+	*member
+	answered bool  // it has said what it holds
+	err      error // why it takes no more shares
+	listed   []int // what it said it holds
+}
+
+// part is one share on one server.
+type part struct {
+	num    int
+	target *target
+	upload grid.Upload             // nil: the share was there before
+	cancel context.CancelCauseFunc // of the upload
+	work   sync.WaitGroup          // writes under way
+
+	// Guarded by shipment.mu.
+	lost      error // why it does not count
+	doubt     error // why it may not be committed
+	committed bool
+}
+
+func (t *part) place() SharePlace { return SharePlace{Share: t.num, Server: t.target.String()} }
+
+// prepare asks the servers and begins the uploads.
+func (s *shipment) prepare(members []*member, secret []byte) error {
+	if secret == nil {
+		secret = make([]byte, 32)
+		rand.Read(secret)
+	}
+	s.lease = grid.NewLease(secret, s.si)
+	for _, m := range members {
+		s.targets = append(s.targets, &target{member: m})
+	}
+	if s.happy > len(members) {
+		return &UnhappyError{Happy: s.happy, Servers: len(members), Needed: s.k}
+	}
+	s.survey()
+	// Node IDs are known by now.
+	order := permute(members, s.si)
+	slices.SortFunc(s.targets, func(a, b *target) int { return slices.Index(order, a.member) - slices.Index(order, b.member) })
+	for {
+		begun := s.allot()
+		if s.ctx.Err() != nil {
+			return context.Cause(s.ctx)
+		}
+		if begun == 0 {
+			break
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.happyLocked() {
+		return s.unhappyLocked()
+	}
+	return nil
+}
+
+// surveyPatience is how long all servers may take to say what they hold; after that it is enough that
+// as many as are needed have answered. It covers a handshake over a very long line.
+const surveyPatience = 5 * time.Second
+
+// survey asks all servers what they hold. Those that are late are done without, unless there are too few others.
+func (s *shipment) survey() {
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	var work sync.WaitGroup
+	answers := make(chan struct{}, len(s.targets))
+	for _, t := range s.targets {
+		work.Go(func() {
+			bounded, cancel := context.WithTimeoutCause(ctx, s.client.timeout, errTimeout)
+			defer cancel()
+			nums, err := t.Shares(bounded, s.si)
+			err = timeoutCause(bounded, err)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if err == nil || errors.Is(err, fs.ErrNotExist) { // a storage directory that is still empty
+				t.answered, t.listed = true, slices.DeleteFunc(slices.Clone(nums), func(num int) bool { return num < 0 || num >= s.n })
+			} else {
+				s.refuseLocked(t, err)
+			}
+			answers <- struct{}{}
+		})
+	}
+	late := time.NewTimer(surveyPatience)
+	defer late.Stop()
+	for came, patient := 0, true; came < len(s.targets) && (patient || s.answered() < s.happy); {
+		select {
+		case <-answers:
+			came++
+		case <-late.C:
+			patient = false
+		}
+	}
+	cancel(errLate)
+	work.Wait()
+}
+
+// answered counts the servers that have said what they hold.
+func (s *shipment) answered() (count int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.targets {
+		if t.answered {
+			count++
+		}
+	}
+	return count
+}
+
+var errLate = errors.New("no answer when the others had answered")
+
+// refuseLocked notes that a server takes no more shares.
+func (s *shipment) refuseLocked(t *target, err error) {
+	if t.err == nil {
+		t.err = err
+		s.failLocked(t, err)
+	}
+}
+
+// failLocked logs what is wrong with a server, and remembers it for the error.
+func (s *shipment) failLocked(t *target, err error) {
+	if s.ctx.Err() != nil {
+		return // nobody's fault, or known already
+	}
+	s.failed = append(s.failed, ServerError{Server: t.String(), Err: err})
+	s.client.serverErrors.Add(1)
+	s.client.log.Warn("server failed", "storage_index", s.si.String(), "server", t.String(), "error", err.Error())
+}
+
+// holdersLocked are the targets, with the shares that count.
+func (s *shipment) holdersLocked() []holder {
+	servers := make([]holder, len(s.targets))
+	for i, t := range s.targets {
+		servers[i].open = t.answered && t.err == nil
+		servers[i].holds = append(servers[i].holds, t.listed...)
+	}
+	for _, p := range s.parts {
+		if p.lost == nil {
+			i := slices.Index(s.targets, p.target)
+			servers[i].holds = append(servers[i].holds, p.num)
+		}
+	}
+	return servers
+}
+
+func (s *shipment) happyLocked() bool {
+	happy, distinct := happiness(s.n, s.holdersLocked())
+	return happy >= s.happy && distinct >= s.k
+}
+
+func (s *shipment) unhappyLocked() *UnhappyError {
+	e := &UnhappyError{Happy: s.happy, Servers: len(s.targets), Needed: s.k, Failed: slices.Clone(s.failed)}
+	e.Reached, e.Shares = happiness(s.n, s.holdersLocked())
+	return e
+}
+
+// allot begins, all at once, what is to be placed, and has the leases of shares renewed that are there. It
+// returns how many of either; what failed is to be placed elsewhere by the next call.
+func (s *shipment) allot() int {
+	s.mu.Lock()
+	given := allot(s.n, s.holdersLocked())
+	for i, t := range s.targets {
+		// Beginning a share that is there has its lease renewed.
+		given[i] = append(given[i], t.listed...)
+		t.listed = nil
+	}
+	s.mu.Unlock()
+	begun := 0
+	var work sync.WaitGroup
+	for i, nums := range given {
+		begun += len(nums)
+		for _, num := range nums {
+			work.Go(func() { s.create(s.targets[i], num) })
+		}
+	}
+	work.Wait()
+	return begun
+}
+
+// create begins one share.
+func (s *shipment) create(t *target, num int) {
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	late := time.AfterFunc(s.client.timeout, func() { cancel(errTimeout) })
+	upload, err := t.Create(ctx, s.si, num, s.size, s.lease)
+	if !late.Stop() && err == nil {
+		err = errors.Join(errTimeout, upload.Abort())
+	}
+	err = timeoutCause(ctx, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		s.parts = append(s.parts, &part{num: num, target: t, upload: upload, cancel: cancel})
+		return
+	case errors.Is(err, fs.ErrExist):
+		s.parts = append(s.parts, &part{num: num, target: t})
+	default:
+		s.refuseLocked(t, fmt.Errorf("share %d: %w", num, err))
+	}
+	cancel(nil)
+}
+
+// write sends every share's piece at off to the servers, side by side, and returns when that is
+// over. Pieces may be on their way at the same time.
+func (s *shipment) write(pieces [][]byte, off int64) {
+	var work sync.WaitGroup
+	s.mu.Lock()
+	for _, p := range s.parts {
+		if p.upload == nil || p.lost != nil {
+			continue
+		}
+		p.work.Add(1)
+		work.Go(func() {
+			defer p.work.Done()
+			if _, err := p.upload.WriteAt(pieces[p.num], off); err != nil {
+				s.lose(p, err)
+			}
+		})
+	}
+	s.mu.Unlock()
+	work.Wait()
+}
+
+// lose gives a share up, and everything if there are too few without it.
+func (s *shipment) lose(p *part, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.lost != nil {
+		return
+	}
+	s.loseLocked(p, err)
+	if s.ctx.Err() == nil && !s.happyLocked() {
+		s.cancel(s.unhappyLocked())
+	}
+}
+
+func (s *shipment) loseLocked(p *part, err error) {
+	p.lost = err
+	s.failLocked(p.target, fmt.Errorf("share %d: %w", p.num, err))
+	if p.upload == nil || p.committed {
+		return
+	}
+	p.cancel(err)
+	s.aborts.Go(func() {
+		p.work.Wait()
+		s.discard(p)
+	})
+}
+
+// discard aborts an upload.
+func (s *shipment) discard(p *part) {
+	err := p.upload.Abort()
+	p.cancel(nil)
+	if err == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = append(s.kept, p.place())
+	s.client.log.Warn("share not discarded", "storage_index", s.si.String(), "share", p.num, "server", p.target.String(), "error", err.Error())
+}
+
+// abort discards, all at once, whatever is not committed, and returns the error that says so. No write is under way.
+func (s *shipment) abort(err error) error {
+	var discarded []SharePlace
+	s.mu.Lock()
+	for _, p := range s.parts {
+		switch {
+		case p.upload == nil:
+		case p.committed:
+			s.kept = append(s.kept, p.place())
+		default:
+			discarded = append(discarded, p.place())
+			if p.lost == nil {
+				p.lost = err
+				s.aborts.Go(func() { s.discard(p) })
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.aborts.Wait()
+	discarded = slices.DeleteFunc(discarded, func(p SharePlace) bool { return slices.Contains(s.kept, p) })
+	var unhappy *UnhappyError
+	if errors.As(err, &unhappy) {
+		unhappy.Discarded, unhappy.Kept = discarded, s.kept
+		return err
+	}
+	if len(s.kept) > 0 {
+		return fmt.Errorf("%w; shares that could not be discarded: %v", err, s.kept)
+	}
+	return err
+}
+
+// finish commits the shares and proves that they are there.
+func (s *shipment) finish() error {
+	var work sync.WaitGroup
+	for _, p := range s.parts {
+		if p.upload != nil && p.lost == nil {
+			work.Go(func() {
+				err := p.upload.Commit()
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				p.committed, p.doubt = err == nil, err
+			})
+		}
+	}
+	work.Wait()
+	if s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	for _, t := range s.targets {
+		parts := slices.DeleteFunc(slices.Clone(s.parts), func(p *part) bool { return p.target != t || p.lost != nil })
+		if len(parts) > 0 {
+			work.Go(func() { s.prove(t, parts) })
+		}
+	}
+	work.Wait()
+	s.aborts.Wait()
+	if s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.happyLocked() {
+		return s.unhappyLocked()
+	}
+	return nil
+}
+
+// prove compares what a server lists and holds with what was made. So it shows, too, whether
+// a share is there whose commit was not answered.
+func (s *shipment) prove(t *target, parts []*part) {
+	ctx, cancel := context.WithTimeoutCause(s.ctx, s.client.timeout, errTimeout)
+	defer cancel()
+	var work sync.WaitGroup
+	var listed []int
+	var listErr error
+	work.Go(func() {
+		listed, listErr = t.Shares(ctx, s.si)
+		listErr = timeoutCause(ctx, listErr)
+	})
+	errs := make([]error, len(parts))
+	for i, p := range parts {
+		work.Go(func() { errs[i] = s.compare(ctx, p) })
+	}
+	work.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, p := range parts {
+		err := errs[i]
+		if err == nil && listErr == nil && !slices.Contains(listed, p.num) {
+			err = errNotListed
+		}
+		switch err = cmp.Or(err, listErr); {
+		case err == nil:
+			p.committed = true
+		case p.doubt != nil:
+			s.loseLocked(p, fmt.Errorf("committing it: %w", p.doubt))
+		default:
+			s.loseLocked(p, fmt.Errorf("reading it back: %w", err))
+		}
+	}
+}
+
+var errNotListed = errors.New("the server does not list it")
+
+// compare reads from a share what the probes have seen.
+func (s *shipment) compare(ctx context.Context, p *part) (err error) {
+	share, err := p.target.Open(ctx, s.si, p.num)
+	if err != nil {
+		return timeoutCause(ctx, err)
+	}
+	defer func() { err = errors.Join(err, share.Close()) }()
+	var work errgroup.Group
+	for _, probe := range s.probes {
+		work.Go(func() error {
+			want := probe.bytes[p.num]
+			got := make([]byte, len(want))
+			if probe.off+int64(len(want)) == s.size {
+				got = append(got, 0) // the share ends here
+			}
+			n, err := share.ReadAt(ctx, probe.off, got)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return timeoutCause(ctx, err)
+			}
+			if !bytes.Equal(got[:n], want) {
+				return fmt.Errorf("the server does not hold what it was given: its %d bytes at %d are others", len(want), probe.off)
+			}
+			return nil
+		})
+	}
+	return work.Wait()
+}
+
+// probe is a part of every share that is read back in the end.
+type probe struct {
+	off   int64
+	bytes [][]byte // by share
+}
+
+const (
+	headProbe = 1 << 10 // the header and the first bytes of the first block
+	tailProbe = 4 << 10 // the end of the block hash tree, the share hash chain, the UEB
+)
+
+// newProbes returns the probes of n shares of size bytes.
+func newProbes(n int, size int64) []probe {
+	at := func(off, length int64) probe {
+		p := probe{off: off, bytes: make([][]byte, n)}
+		for num := range p.bytes {
+			p.bytes[num] = make([]byte, length)
+		}
+		return p
+	}
+	if size <= headProbe+tailProbe {
+		return []probe{at(0, size)}
+	}
+	return []probe{at(0, headProbe), at(size-tailProbe, tailProbe)}
+}
+
+// see keeps of the shares' pieces at off what will be compared.
+func (s *shipment) see(pieces [][]byte, off int64) {
+	for _, p := range s.probes {
+		for num, b := range p.bytes {
+			from := max(p.off, off)
+			if to := min(p.off+int64(len(b)), off+int64(len(pieces[num]))); from < to {
+				copy(b[from-p.off:], pieces[num][from-off:to-off])
+			}
+		}
+	}
+}

@@ -1,0 +1,532 @@
+package decode_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/decode"
+	"spillway/decode/grid"
+)
+
+var errBroken = errors.New("broken on purpose")
+
+// everything calls f before every operation of the server.
+func (s *memServer) everything(f func(ctx context.Context) error) {
+	s.onShares = f
+	s.onOpen = func(ctx context.Context, _ int) error { return f(ctx) }
+	s.onRead = func(ctx context.Context, _ int, _ int64) error { return f(ctx) }
+	s.onCreate = s.onOpen
+	s.onWrite = s.onOpen
+	s.onCommit = func(int) error { return f(context.Background()) }
+}
+
+// placed returns which shares of the only file each server holds.
+func placed(servers []*memServer) [][]int {
+	var all [][]int
+	for _, s := range servers {
+		nums := []int{}
+		for _, shares := range s.shares {
+			for num := range shares {
+				nums = append(nums, num)
+			}
+		}
+		slices.Sort(nums)
+		all = append(all, nums)
+	}
+	return all
+}
+
+// TestPutFails fails one operation of the servers, the first, the second and so on; then all from that one on, on one
+// server and on two of them. As long as enough servers are left the file is written; if not, nothing
+// is left but what the error says.
+func TestPutFails(t *testing.T) {
+	data := plaintext(900_000)
+	const n, k, happy = 6, 2, 3
+	for _, test := range []struct {
+		broken int // servers that fail
+		once   bool
+	}{{4, true}, {1, false}, {2, false}, {4, false}} {
+		failures := 0
+		for nth := int64(1); ; nth++ {
+			servers := newGrid(4)
+			var count atomic.Int64
+			for _, s := range servers[:test.broken] {
+				s.everything(func(context.Context) error {
+					if i := count.Add(1); i == nth || i > nth && !test.once {
+						return errBroken
+					}
+					return nil
+				})
+			}
+			client := newClient(t, decode.Config{Servers: asServers(servers)})
+			c, err := client.Put(t.Context(), bytes.NewReader(data), decode.PutOptions{K: k, N: n, Happy: happy, SegmentSize: 40_000})
+			for _, s := range servers {
+				s.everything(func(context.Context) error { return nil })
+				if s.uploading != 0 {
+					t.Errorf("%+v, operation %d: %d shares are left half-written on %v", test, nth, s.uploading, s)
+				}
+			}
+			if err == nil {
+				if holding := len(slices.DeleteFunc(placed(servers), func(nums []int) bool { return len(nums) == 0 })); holding < happy {
+					t.Errorf("%+v, operation %d: %d servers hold shares", test, nth, holding)
+				}
+				if got, err := get(t.Context(), client, c); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%+v, operation %d: %v", test, nth, err)
+				}
+			} else {
+				failures++
+				var unhappy *decode.UnhappyError
+				if !errors.As(err, &unhappy) || len(unhappy.Failed) == 0 || unhappy.Reached >= happy || !strings.Contains(err.Error(), "broken on purpose") {
+					t.Fatalf("%+v, operation %d: %v", test, nth, err)
+				}
+				left := 0
+				for i, nums := range placed(servers) {
+					for _, num := range nums {
+						left++
+						if place := (decode.SharePlace{Share: num, Server: servers[i].name}); !slices.Contains(unhappy.Kept, place) {
+							t.Errorf("%+v, operation %d: %v is left behind: %v", test, nth, place, err)
+						}
+					}
+				}
+				if left != len(unhappy.Kept) {
+					t.Errorf("%+v, operation %d: %d shares are left behind: %v", test, nth, left, err)
+				}
+			}
+			if count.Load() < nth {
+				if nth < 10 || err != nil {
+					t.Errorf("%+v: %d operations, %v", test, nth, err)
+				}
+				break
+			}
+		}
+		if fails := test.broken > 1 && !test.once; fails != (failures > 0) {
+			t.Errorf("%+v: failed %d times", test, failures)
+		}
+	}
+}
+
+// TestPutHangs: servers that do not answer are done without when the others have.
+func TestPutHangs(t *testing.T) {
+	for name, test := range map[string]struct {
+		hang    func(s *memServer)
+		happy   int
+		want    string        // of the error
+		seconds time.Duration // that it takes
+	}{
+		"Shares": {func(s *memServer) { s.onShares = hang }, 3, "", 5},
+		"Shares, needed": {func(s *memServer) { s.onShares = hang }, 4,
+			"4 of 4 must hold shares of their own, 3 would; failed: s1: no answer within the time allowed", 30},
+		"Create": {func(s *memServer) { s.onCreate = func(ctx context.Context, _ int) error { return hang(ctx) } }, 3, "", 30},
+		"Create, needed": {func(s *memServer) { s.onCreate = func(ctx context.Context, _ int) error { return hang(ctx) } }, 4,
+			"share", 30},
+		"Read": {func(s *memServer) { s.onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) } }, 3, "", 30},
+		"Write": {func(s *memServer) {
+			s.onWrite = func(ctx context.Context, _ int) error {
+				ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errBroken)
+				defer cancel()
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+		}, 3, "", 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				servers := newGrid(4)
+				test.hang(servers[1])
+				client := newClient(t, decode.Config{Servers: asServers(servers)})
+				begun := time.Now()
+				_, err := client.Put(t.Context(), bytes.NewReader(plaintext(300_000)), decode.PutOptions{K: 2, N: 8, Happy: test.happy})
+				if took := time.Since(begun); took != test.seconds*time.Second {
+					t.Errorf("it took %v", took)
+				}
+				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+					t.Errorf("%v", err)
+				}
+				for _, s := range servers {
+					if s.uploading != 0 || err != nil && len(s.shares) != 0 {
+						t.Errorf("%d uploads and %d files are left on %v", s.uploading, len(s.shares), s)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestPutCancel: the context ends while a server hangs.
+func TestPutCancel(t *testing.T) {
+	servers := newGrid(3)
+	ctx, cancel := context.WithCancel(t.Context())
+	servers[2].onWrite = func(ctx context.Context, _ int) error {
+		cancel()
+		return hang(ctx)
+	}
+	client := newClient(t, decode.Config{Servers: asServers(servers)})
+	_, err := client.Put(ctx, bytes.NewReader(plaintext(5_000_000)), decode.PutOptions{})
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for _, s := range servers {
+		if s.uploading != 0 || len(s.shares) != 0 {
+			t.Errorf("%d uploads and %d files are left on %v", s.uploading, len(s.shares), s)
+		}
+	}
+}
+
+// TestPutHappy: how many servers are enough.
+func TestPutHappy(t *testing.T) {
+	for _, test := range []struct {
+		servers, dead, n, happy int
+		want                    string
+	}{
+		{1, 0, 10, 0, ""}, {5, 0, 10, 0, ""}, {9, 2, 10, 0, ""}, {9, 0, 4, 0, ""},
+		{5, 1, 10, 0, "5 of 5 must hold shares of their own, 4 would; failed: s0: broken on purpose"},
+		{9, 3, 10, 0, "7 of 9 must hold shares of their own, 6 would; failed: s"},
+		{9, 3, 10, 6, ""}, {5, 2, 10, 3, ""}, {5, 0, 10, 5, ""},
+		{5, 0, 10, 6, "6 of 5 must hold shares of their own, and there are no more"},
+		{5, 0, 4, 5, "4 shares cannot be on 5 servers"},
+		{5, 0, 4, -1, "cannot be"},
+		{3, 3, 10, 1, "1 of 3 must hold shares of their own, 0 would; failed: s"},
+	} {
+		servers := newGrid(test.servers)
+		for _, s := range servers[:test.dead] {
+			s.everything(func(context.Context) error { return errBroken })
+		}
+		client := newClient(t, decode.Config{Servers: asServers(servers)})
+		_, err := client.Put(t.Context(), bytes.NewReader(plaintext(1000)), decode.PutOptions{K: 3, N: test.n, Happy: test.happy})
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%+v: %v", test, err)
+		}
+	}
+}
+
+// TestPutFewShares: one server is happy with what it has, but the file cannot be read.
+func TestPutFewShares(t *testing.T) {
+	servers := newGrid(1)
+	servers[0].onWrite = func(_ context.Context, num int) error {
+		if num >= 2 {
+			return errBroken
+		}
+		return nil
+	}
+	client := newClient(t, decode.Config{Servers: asServers(servers)})
+	_, err := client.Put(t.Context(), bytes.NewReader(plaintext(1000)), decode.PutOptions{})
+	if err == nil || !strings.Contains(err.Error(), "1 did, but with only 2 shares where 3 are needed") || len(servers[0].shares) != 0 || servers[0].uploading != 0 {
+		t.Error(err)
+	}
+}
+
+// TestPutExisting: what servers hold stays, counts, and is not written again.
+func TestPutExisting(t *testing.T) {
+	data := plaintext(1000)
+	opts := decode.PutOptions{K: 2, N: 4, Convergence: []byte("secret")}
+	servers := newGrid(4)
+	var written, renewed sync.Map
+	for _, s := range servers {
+		s.onWrite = func(_ context.Context, num int) error { written.Store(fmt.Sprint(s, num), true); return nil }
+		s.onCreate = func(_ context.Context, num int) error {
+			for _, shares := range s.shares {
+				if _, ok := shares[num]; ok {
+					renewed.Store(fmt.Sprint(s, num), true)
+				}
+			}
+			return nil
+		}
+	}
+	count := func(m *sync.Map) (n int) {
+		m.Range(func(any, any) bool { n++; return true })
+		m.Clear()
+		return n
+	}
+	client := newClient(t, decode.Config{Servers: asServers(servers)})
+	put := func() {
+		t.Helper()
+		if _, err := client.Put(t.Context(), bytes.NewReader(data), opts); err != nil {
+			t.Error(err)
+		}
+	}
+	put()
+	first := placed(servers)
+	if w, r := count(&written), count(&renewed); w != 4 || r != 0 {
+		t.Errorf("%d shares written, %d renewed", w, r)
+	}
+	put()
+	if w, r := count(&written), count(&renewed); w != 0 || r != 4 {
+		t.Errorf("again: %d shares written, %d renewed", w, r)
+	}
+	// One is gone, and comes back where it was.
+	clear(servers[2].shares)
+	put()
+	if w, r := count(&written), count(&renewed); w != 1 || r != 3 || !slices.EqualFunc(placed(servers), first, slices.Equal) {
+		t.Errorf("one gone: %d shares written, %d renewed, %v", w, r, placed(servers))
+	}
+	// All are on one server: the others get copies of three of them.
+	for si, shares := range servers[0].shares {
+		for _, s := range servers[1:] {
+			for num, b := range s.shares[si] {
+				shares[num] = b
+			}
+			clear(s.shares)
+		}
+	}
+	put()
+	if w, r := count(&written), count(&renewed); w != 3 || r != 4 {
+		t.Errorf("all on one: %d shares written, %d renewed, %v", w, r, placed(servers))
+	}
+	// What is there and is something else does not count.
+	for _, s := range servers[:2] {
+		for _, shares := range s.shares {
+			for num := range shares {
+				shares[num] = make([]byte, 100)
+			}
+		}
+	}
+	_, err := client.Put(t.Context(), bytes.NewReader(data), opts)
+	if err == nil || !strings.Contains(err.Error(), "2 would; failed: ") || !strings.Contains(err.Error(), "s1: share ") || !strings.Contains(err.Error(), "does not hold what it was given") {
+		t.Errorf("corrupt shares: %v", err)
+	}
+}
+
+// TestPutOrder compares with Tahoe-LAFS's permute_server_hash, given the same storage index and seeds.
+func TestPutOrder(t *testing.T) {
+	var servers []decode.Server
+	for i, s := range newGrid(8) {
+		seed := bytes.Repeat([]byte{byte(i)}, 20+i%2*12)
+		servers = append(servers, decode.Server{Server: s, Seed: seed})
+	}
+	si := grid.StorageIndex{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	want := "s3 s4 s2 s7 s0 s1 s5 s6"
+	if got := strings.Join(decode.Permuted(servers, si), " "); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	// A node without a seed is known by its ID, others by their names.
+	for i := range servers {
+		if i%2 == 0 {
+			servers[i] = decode.Server{Server: node{servers[i].Server, byte(i)}}
+		}
+	}
+	if got := strings.Join(decode.Permuted(servers, si), " "); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	a, b := decode.Permuted(asServers(newGrid(8)), si), decode.Permuted(asServers(newGrid(8)), grid.StorageIndex{})
+	if slices.Equal(a, b) || !slices.Equal(a, decode.Permuted(asServers(newGrid(8)), si)) {
+		t.Errorf("%v and %v", a, b)
+	}
+}
+
+// node is a server with an ID.
+type node struct {
+	grid.Server
+	id byte
+}
+
+func (n node) NodeID() (id grid.NodeID, known bool) {
+	for i := range id {
+		id[i] = n.id
+	}
+	return id, true
+}
+
+// TestPutPlacement: a share for each server in permuted order, then around again. Full and dead servers
+// are passed over, at whatever point they say so.
+func TestPutPlacement(t *testing.T) {
+	seeded := func(servers []*memServer) (list []decode.Server) {
+		for i, s := range servers {
+			list = append(list, decode.Server{Server: s, Seed: []byte{byte(i)}})
+		}
+		return list
+	}
+	for _, test := range []struct {
+		n                    int
+		dead, full, halfFull []int
+		want                 [][]int // by place in the order
+	}{
+		{3, nil, nil, nil, [][]int{{0}, {1}, {2}, {}, {}}},
+		{8, nil, nil, nil, [][]int{{0, 5}, {1, 6}, {2, 7}, {3}, {4}}},
+		{3, []int{1}, nil, nil, [][]int{{0}, {}, {1}, {2}, {}}},
+		{3, nil, []int{1}, nil, [][]int{{0}, {}, {2}, {1}, {}}},
+		{8, nil, []int{0, 3}, nil, [][]int{{}, {1, 3, 6}, {2, 5, 7}, {}, {0, 4}}},
+		{6, []int{4}, nil, []int{0}, [][]int{{0}, {1, 5}, {2, 4}, {3}, {}}},
+	} {
+		servers := newGrid(5)
+		opts := decode.PutOptions{K: 1, N: test.n, Happy: 3, Convergence: []byte("secret")}
+		data := plaintext(1000)
+		c, err := newClient(t, decode.Config{Servers: seeded(servers)}).Put(t.Context(), bytes.NewReader(data), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		order := decode.Permuted(seeded(servers), storageIndex(t, c))
+		at := func(place int) *memServer { return servers[order[place][1]-'0'] }
+		for _, s := range servers {
+			clear(s.shares)
+		}
+		for _, i := range test.dead {
+			at(i).everything(func(context.Context) error { return errBroken })
+		}
+		for _, i := range test.full {
+			at(i).onCreate = func(context.Context, int) error { return errBroken }
+		}
+		for _, i := range test.halfFull {
+			at(i).onCreate = func(_ context.Context, num int) error {
+				if num > 2 {
+					return errBroken
+				}
+				return nil
+			}
+		}
+		if _, err := newClient(t, decode.Config{Servers: seeded(servers)}).Put(t.Context(), bytes.NewReader(data), opts); err != nil {
+			t.Errorf("%+v: %v", test, err)
+			continue
+		}
+		ordered := make([]*memServer, len(servers))
+		for i := range ordered {
+			ordered[i] = at(i)
+		}
+		if got := placed(ordered); !slices.EqualFunc(got, test.want, slices.Equal) {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
+
+// TestPutProof: servers that hold something else than they were given, and those whose last answer is lost.
+func TestPutProof(t *testing.T) {
+	for name, test := range map[string]struct {
+		store func(share []byte) error
+		after func(s *memServer)
+		happy int
+		want  string
+	}{
+		"header":       {func(b []byte) error { b[3] ^= 1; return nil }, nil, 3, "reading it back: the server does not hold what it was given"},
+		"UEB":          {func(b []byte) error { b[len(b)-9] ^= 1; return nil }, nil, 3, "does not hold what it was given"},
+		"hash tree":    {func(b []byte) error { b[len(b)-2000] ^= 1; return nil }, nil, 3, "does not hold what it was given"},
+		"enough":       {func(b []byte) error { b[3] ^= 1; return nil }, nil, 2, ""},
+		"lost answer":  {func([]byte) error { return errBroken }, nil, 3, ""},
+		"lost, broken": {func(b []byte) error { b[3] ^= 1; return errBroken }, nil, 3, "committing it: broken on purpose"},
+		"not read":     {nil, func(s *memServer) { s.onRead = func(context.Context, int, int64) error { return errBroken } }, 3, "reading it back: broken on purpose"},
+		"not listed": {nil, func(s *memServer) {
+			s.onShares = func(context.Context) error {
+				if s.asked > 1 {
+					return errBroken
+				}
+				return nil
+			}
+		}, 3, "reading it back: broken on purpose"},
+	} {
+		servers := newGrid(3)
+		if test.store != nil {
+			servers[1].onStore = func(_ int, share []byte) error { return test.store(share) }
+		}
+		if test.after != nil {
+			test.after(servers[1])
+		}
+		var log logBook
+		client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger()})
+		c, err := client.Put(t.Context(), bytes.NewReader(plaintext(200_000)), decode.PutOptions{K: 1, N: 3, SegmentSize: 1000, Happy: test.happy})
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), "s1: share") || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "left behind: share")) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if warned := len(log.lines("server failed", "s1")); warned != map[bool]int{true: 0, false: 1}[name == "lost answer"] {
+			t.Errorf("%s: %d warnings: %s", name, warned, log.b.String())
+		}
+		if err == nil {
+			if r, err := client.Check(t.Context(), c); err != nil || r.GoodDistinct < test.happy {
+				t.Errorf("%s: %+v, %v", name, r, err)
+			}
+		}
+	}
+}
+
+// TestPutMemory: what is in memory does not depend on the file's size, and pieces wait for one another.
+func TestPutMemory(t *testing.T) {
+	const limit = 300_000
+	live := func(segments int64) (peak int64) {
+		client := newClient(t, decode.Config{Servers: []decode.Server{{Server: &void{}}}, Memory: limit})
+		size := segments * 30
+		var before runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		opts := decode.PutOptions{SegmentSize: 30, Progress: func(done int64) {
+			if used := client.Stats().MemoryInUse; used > limit || used == 0 {
+				t.Errorf("%d bytes are in use", used)
+			}
+			if done == size {
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				peak = int64(m.HeapAlloc) - int64(before.HeapAlloc)
+			}
+		}}
+		if _, err := client.Put(t.Context(), io.NewSectionReader(zeros{}, 0, size), opts); err != nil {
+			t.Fatal(err)
+		}
+		return peak
+	}
+	few, many := live(1<<10), live(1<<15)
+	t.Logf("%d and %d bytes are alive", few, many)
+	if many > few+1<<19 {
+		t.Errorf("%d bytes are alive with few segments, %d with many", few, many)
+	}
+	client := newClient(t, decode.Config{Servers: []decode.Server{{Server: &void{}}}, Memory: limit})
+	var tooLarge *decode.MemoryError
+	if _, err := client.Put(t.Context(), io.NewSectionReader(zeros{}, 0, 1<<20), decode.PutOptions{}); !errors.As(err, &tooLarge) {
+		t.Error(err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) ReadAt(p []byte, _ int64) (int, error) { clear(p); return len(p), nil }
+
+// void is a server that keeps of shares only what is read back.
+type void struct{ shares sync.Map }
+
+func (*void) String() string { return "void" }
+func (*void) Close() error   { return nil }
+func (v *void) Shares(context.Context, grid.StorageIndex) (nums []int, _ error) {
+	v.shares.Range(func(num, _ any) bool { nums = append(nums, num.(int)); return true })
+	return nums, nil
+}
+func (v *void) Create(_ context.Context, _ grid.StorageIndex, num int, size int64, _ grid.Lease) (grid.Upload, error) {
+	return &voidShare{v: v, num: num, size: size}, nil
+}
+func (v *void) Open(_ context.Context, _ grid.StorageIndex, num int) (grid.Share, error) {
+	s, _ := v.shares.Load(num)
+	return s.(*voidShare), nil
+}
+
+type voidShare struct {
+	v          *void
+	num        int
+	size       int64
+	head, tail [4096]byte
+}
+
+func (s *voidShare) WriteAt(p []byte, off int64) (int, error) {
+	if off < int64(len(s.head)) {
+		copy(s.head[off:], p)
+	}
+	if from := s.size - int64(len(s.tail)); off+int64(len(p)) > from {
+		copy(s.tail[max(0, off-from):], p[max(0, from-off):])
+	}
+	return len(p), nil
+}
+func (s *voidShare) Commit() error { s.v.shares.Store(s.num, s); return nil }
+func (s *voidShare) Abort() error  { return nil }
+func (s *voidShare) Size() int64   { return s.size }
+func (s *voidShare) Close() error  { return nil }
+func (s *voidShare) ReadAt(_ context.Context, off int64, bufs ...[]byte) (int, error) {
+	if off == 0 {
+		return copy(bufs[0], s.head[:]), nil
+	}
+	return copy(bufs[0], s.tail[off-(s.size-int64(len(s.tail))):]), io.EOF
+}
