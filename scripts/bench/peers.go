@@ -3,17 +3,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"debug/buildinfo"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +19,7 @@ import (
 	"time"
 
 	"spillway/scripts/internal/process"
+	"spillway/scripts/internal/tahoe"
 )
 
 var (
@@ -38,7 +36,7 @@ var (
 // find returns the path of the program.
 func (t tool) find(l *lab) (string, error) {
 	path, err := exec.LookPath(t.program)
-	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin", filepath.Join(l.cache, "bin"), filepath.Join(tahoeEnvironment(l), "bin")} {
+	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin", filepath.Join(l.cache, "bin"), filepath.Join(tahoeEnvironment(), "bin")} {
 		if err == nil {
 			return path, nil
 		}
@@ -268,12 +266,13 @@ func putS3(ctx context.Context, user, password, address, path, query string, bod
 	return err
 }
 
-// tahoeEnvironment is where scripts/tahoe/install puts Tahoe-LAFS.
-func tahoeEnvironment(l *lab) string {
-	if dir := os.Getenv("SPILLWAY_TAHOE"); dir != "" {
-		return dir
+// tahoeEnvironment is where Tahoe-LAFS is, if it is.
+func tahoeEnvironment() string {
+	dir, err := tahoe.Environment()
+	if err != nil {
+		return ""
 	}
-	return filepath.Join(filepath.Dir(l.cache), "tahoe-1.20.0")
+	return dir
 }
 
 // startTahoe starts a grid of five storage nodes, which hold the shares of r, and its gateway.
@@ -296,80 +295,23 @@ func startTahoe(r recipe, foolscap bool) func(context.Context, *lab) (*instance,
 	}
 }
 
-// runTahoe starts scripts/tahoe/grid.py and gives its storage nodes the shares.
+// runTahoe starts the grid and gives its storage nodes the shares.
 func (l *lab) runTahoe(ctx context.Context, in *instance, g *grid, dir string, foolscap bool) error {
-	answers, theirs, err := os.Pipe()
+	nodes, err := tahoe.Start(ctx, l.root, dir, tahoe.Layout{})
 	if err != nil {
 		return err
 	}
-	defer theirs.Close()
-	requests, ours, err := os.Pipe()
-	if err != nil {
-		answers.Close()
-		return err
-	}
-	defer requests.Close()
-	in.cleanup = append(in.cleanup, func() { answers.Close(); ours.Close() })
-
-	// Its standard output goes to a log like any other's; through a shell it answers on descriptor 4.
-	cmd := exec.Command("sh", "-c", `exec python3 "$@" <&3 >&4`, "sh", filepath.Join(l.root, "scripts", "tahoe", "grid.py"), tahoeEnvironment(l), dir)
-	cmd.ExtraFiles = []*os.File{requests, theirs}
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	if in.Process, err = process.Start(dir, cmd); err != nil {
-		return err
-	}
-	theirs.Close() // so that the program's end is the end of its answers
-	stop := context.AfterFunc(ctx, func() { answers.Close() })
-	defer stop()
-	lines := bufio.NewReader(answers)
-	var described struct {
-		NodeURL string   `json:"node_url"`
-		Storage []string `json:"storage"`
-	}
-	hear := func() error {
-		line, err := lines.ReadBytes('\n')
-		if err != nil {
-			return fmt.Errorf("the Tahoe-LAFS grid did not come up: %w\n%s", err, in.Tail())
-		}
-		return json.Unmarshal(line, &described)
-	}
-	if err = hear(); err == nil && foolscap {
-		shape := map[string]any{"k": 3, "happy": 1, "n": 10, "segment": 1 << 20, "layout": 1, "foolscap": true}
-		if err = json.NewEncoder(ours).Encode(shape); err == nil {
-			err = hear()
+	in.Process, in.cleanup = nodes.Process, append(in.cleanup, nodes.Close)
+	if foolscap {
+		if err := nodes.SpeakFoolscap(ctx); err != nil {
+			return err
 		}
 	}
 	for i, server := range g.servers {
-		if err == nil {
-			err = linkTree(server, described.Storage[i%len(described.Storage)])
-		}
-	}
-	if err != nil {
-		in.Stop()
-		return err
-	}
-	in.address = strings.TrimSuffix(strings.TrimPrefix(described.NodeURL, "http://"), "/")
-	if _, _, err := net.SplitHostPort(in.address); err != nil {
-		in.Stop()
-		return err
-	}
-	return nil
-}
-
-// linkTree links every share below one storage directory into another.
-func linkTree(from, to string) error {
-	shares, err := filepath.Glob(filepath.Join(from, "shares", "??", "*", "*"))
-	if err != nil {
-		return err
-	}
-	for _, share := range shares {
-		path, err := filepath.Rel(from, share)
-		if err != nil {
-			return err
-		}
-		if err := linkOrCopy(share, filepath.Join(to, path)); err != nil {
+		if err := tahoe.Link(server, nodes.Storage[i%len(nodes.Storage)]); err != nil {
 			return err
 		}
 	}
-	return nil
+	in.address, err = tahoe.Address(nodes.NodeURL)
+	return err
 }

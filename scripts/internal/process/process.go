@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,6 +29,8 @@ type Process struct {
 	group  int // also the first process's id
 	log    string
 	exited chan error // receives once
+
+	stopped sync.Once
 }
 
 // Start starts a program whose output goes to a file in dir. Whoever starts it stops it.
@@ -63,8 +66,10 @@ func Start(dir string, cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// Stop ends the program and its descendants and returns when there are none any more.
-func (p *Process) Stop() {
+// Stop ends the program and its descendants and returns when there are none any more. It may be called again.
+func (p *Process) Stop() { p.stopped.Do(p.stop) }
+
+func (p *Process) stop() {
 	// Asked, a program ends its workers itself; but all that it writes is thrown away, so there is no need to wait long.
 	syscall.Kill(-p.group, syscall.SIGTERM)
 	select {
@@ -131,7 +136,7 @@ func (p *Process) Usage() (Usage, error) {
 		return Usage{}, err
 	}
 	for _, pid := range members {
-		u, err := usageOf(pid)
+		u, err := UsageOf(pid)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it ended meanwhile
 		}
@@ -150,11 +155,30 @@ func (p *Process) Usage() (Usage, error) {
 func (p *Process) ResetPeak() error {
 	members, err := p.members()
 	for _, pid := range members {
-		// 5: reset the peak, see proc(5). A process that has ended has no peak.
-		os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+		ResetPeak(pid)
 	}
 	return err
 }
+
+// ResetPeak makes the peak memory of one process start again from what is resident now.
+func ResetPeak(pid int) {
+	// 5: reset the peak, see proc(5). A process that has ended has no peak.
+	os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
+
+// CPU returns the user and system time of a process so far, without descendants, to the nanosecond.
+func CPU(pid int) (time.Duration, error) {
+	// clock_getcpuclockid(3): the process's id, inverted, and CPUCLOCK_SCHED.
+	clock := int32(^uint32(pid)<<3 | 2)
+	var t unix.Timespec
+	if err := unix.ClockGettime(clock, &t); err != nil {
+		return 0, os.NewSyscallError("clock_gettime", err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// PID returns the id of the program's first process.
+func (p *Process) PID() int { return p.group }
 
 // members returns the ids of the group's processes.
 func (p *Process) members() ([]int, error) {
@@ -175,7 +199,8 @@ func (p *Process) members() ([]int, error) {
 	return members, nil
 }
 
-func usageOf(pid int) (Usage, error) {
+// UsageOf returns what one process has used so far, without its descendants that live.
+func UsageOf(pid int) (Usage, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return Usage{}, err

@@ -4,6 +4,8 @@ package process_test
 
 import (
 	"fmt"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,5 +33,20 @@ func TestKiB(t *testing.T) {
 		if got := process.KiB([]byte(status), name); got != want {
 			t.Errorf("%s: got %d, want %d", name, got, want)
 		}
+	}
+}
+
+// TestCPU holds the precise clock against getrusage.
+func TestCPU(t *testing.T) {
+	var before syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
+		t.Fatal(err)
+	}
+	got, err := process.CPU(os.Getpid())
+	if least := time.Duration(before.Utime.Nano() + before.Stime.Nano()); err != nil || got < least-10*time.Millisecond {
+		t.Errorf("got %v, %v, want at least %v", got, err, least)
+	}
+	if got, err := process.CPU(1 << 22); err == nil {
+		t.Errorf("a process that cannot be has used %v", got)
 	}
 }
