@@ -21,7 +21,7 @@ import (
 )
 
 // method is what the report says of these measurements beside what every report says.
-const method = "Server and client share the machine; except where another is named, the client throws bodies away in the kernel (`MSG_TRUNC`) and is woken " +
+const method = "CPU time is user and system time of all processes of the side; peak RSS is the sum of their greatest resident memory. Server and client share the machine; except where another is named, the client throws bodies away in the kernel (`MSG_TRUNC`) and is woken " +
 	"once for many packets (`SO_RCVLOWAT`), so that it costs little."
 
 // cli is the command line.

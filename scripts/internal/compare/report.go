@@ -30,7 +30,7 @@ func (r *Report) Write(w io.Writer) error {
 	b.WriteString("# Measurements\n\n")
 	fmt.Fprintf(&b, "Written by `%s` in %s. In every round each side of a row is measured once, one after the other; there were %d rounds. "+
 		"Figures are medians, with the least and the greatest in brackets; ratios are medians of the rounds' ratios. "+
-		"MB, GB: powers of ten; KiB, MiB: powers of two. CPU time is user and system time of all processes of the side; peak RSS is the sum of their greatest resident memory. %s\n\n",
+		"MB, GB: powers of ten; KiB, MiB: powers of two. %s\n\n",
 		r.Command, r.Took.Round(time.Second), r.Rounds, r.Method)
 	for _, f := range r.Machine {
 		fmt.Fprintf(&b, "- %s: %s\n", f.Name, f.Text)
@@ -163,7 +163,7 @@ func peakMiB(samples []Sample) string {
 
 // spread formats values as their median and, if there are several, their range.
 func spread(values []float64) string {
-	if len(values) < 2 {
+	if len(values) < 2 || math.IsNaN(Median(values)) {
 		return Number(Median(values))
 	}
 	return fmt.Sprintf("%s (%s–%s)", Number(Median(values)), Number(Quantile(values, 0)), Number(Quantile(values, 1)))

@@ -32,8 +32,8 @@ type Client struct {
 	mark  int    // so many bytes must have arrived before it is woken
 }
 
-// highMark is how many bytes arrive between two times that a client is woken for a long body.
-const highMark = 512 << 10
+// HighMark is how many bytes arrive between two times that a client is woken for a long body.
+const HighMark = 512 << 10
 
 // Dial connects to host:port; the connection breaks when the context ends.
 func Dial(ctx context.Context, address string) (*Client, error) {
@@ -118,8 +118,8 @@ func (c *Client) Discard(n int64) error {
 	c.early -= early
 	n -= early
 	for n > 0 {
-		mark := highMark
-		if n < highMark {
+		mark := HighMark
+		if n < HighMark {
 			mark = 1
 		}
 		if err := c.setMark(mark); err != nil {

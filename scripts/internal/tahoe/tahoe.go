@@ -27,6 +27,7 @@ import (
 type Layout struct {
 	Hosts    []string // addresses: of the introducer, then of each storage node
 	Far      string   // the network namespace of all these, a file; "" for the caller's
+	Near     string   // that of the clients, likewise
 	Foolscap bool     // whether there is a second client, which speaks Foolscap to the storage nodes
 }
 
@@ -90,7 +91,11 @@ func Start(ctx context.Context, root, dir string, layout Layout) (_ *Grid, err e
 	if layout.Foolscap {
 		args = append(args, "--foolscap")
 	}
-	cmd := exec.Command("sh", args...)
+	program := "sh"
+	if layout.Near != "" {
+		program, args = "nsenter", append([]string{"--net=" + layout.Near, program}, args...)
+	}
+	cmd := exec.Command(program, args...)
 	cmd.ExtraFiles = []*os.File{theirRequests, theirAnswers}
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	g := &Grid{requests: requests, answers: answers, lines: bufio.NewReader(answers)}
