@@ -1,10 +1,14 @@
 package decode
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"strings"
+	"syscall"
+	"time"
 
 	"spillway/decode/grid"
 )
@@ -70,6 +74,30 @@ func (p SharePlace) String() string { return fmt.Sprintf("share %d on %s", p.Sha
 type ServerError struct {
 	Server string
 	Err    error
+	When   time.Time // it failed; zero if that is not known
+}
+
+// Brief says in a few words to follow the server's name what it did, to people who do not run
+// it: no address, path or key is in them.
+func (e ServerError) Brief() string {
+	var said grid.BriefError
+	var network net.Error
+	var name *net.DNSError
+	switch {
+	case errors.As(e.Err, &said):
+		return said.Brief()
+	case errors.Is(e.Err, errTimeout), errors.Is(e.Err, context.DeadlineExceeded), errors.As(e.Err, &network) && network.Timeout():
+		return "timed out"
+	case errors.Is(e.Err, syscall.ECONNREFUSED):
+		return "refused the connection"
+	case errors.As(e.Err, &name):
+		return "has an address that nobody knows"
+	case errors.Is(e.Err, syscall.EHOSTUNREACH), errors.Is(e.Err, syscall.ENETUNREACH):
+		return "could not be reached"
+	case errors.Is(e.Err, syscall.ECONNRESET), errors.Is(e.Err, syscall.EPIPE):
+		return "cut the connection"
+	}
+	return "failed"
 }
 
 func (e ServerError) Error() string  { return e.Server + ": " + e.Err.Error() }

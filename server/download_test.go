@@ -25,7 +25,9 @@ func TestErrorBeforeFirstByte(t *testing.T) {
 	cap := g.capOf("file", 100)
 	var answer error
 	g.serve(cap, func(context.Context) (spool.Source, error) { return nil, answer })
-	place := func(n int) decode.SharePlace { return decode.SharePlace{Share: n, Server: "file:///srv/secret-path"} }
+	place := func(n int) decode.SharePlace {
+		return decode.SharePlace{Share: n, Server: "file:///srv/secret-path/storage"}
+	}
 	for _, test := range []struct {
 		err    error
 		status int
@@ -33,9 +35,9 @@ func TestErrorBeforeFirstByte(t *testing.T) {
 		body   string
 	}{
 		{&decode.NotEnoughSharesError{Needed: 3, Total: 10, Found: []decode.SharePlace{place(4), place(0), place(4)}, Bad: []decode.SharePlace{place(7)}}, 410, "",
-			"not enough shares: the file needs 3 different ones of its 10, and there are 2: 0, 4; corrupt: 7; every server of the grid has answered\n"},
+			"3 of 10 shares needed; have 2: storage (shares 0, 4); corrupt: storage (share 7); every server has answered\n"},
 		{&decode.NotEnoughSharesError{Needed: 3, Total: 10, Found: []decode.SharePlace{place(4)}, Failed: []decode.ServerError{{Server: "a", Err: io.EOF}}}, 503, "60",
-			"not enough shares: the file needs 3 different ones of its 10, and there is one: 4; 1 of the grid's servers did not answer, so try again\n"},
+			"3 of 10 shares needed; have 1: storage (share 4); a failed; try again in a minute\n"},
 		{decode.ErrInconsistent, 502, "", "this file was uploaded inconsistently and cannot be read\n"},
 		{&decode.MemoryError{What: "segments", Needed: 2, Limit: 1}, 500, "",
 			"this file needs more memory than the gateway may use for decoding; its operator can raise --decode-memory\n"},

@@ -24,6 +24,7 @@ var (
 	ContentTypeOf      = contentTypeOf
 	ContentDisposition = contentDisposition
 	CleanName          = cleanName
+	SharesText         = sharesText
 
 	ContentSecurityPolicy = contentSecurityPolicy
 )

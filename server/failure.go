@@ -2,9 +2,7 @@ package server
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,8 +13,8 @@ import (
 )
 
 // A failure is an answer that is no file: its status, and one line for whoever
-// asked. The line never holds a cap, and nothing of the grid that is not the
-// reader's business: servers are named in the log only.
+// asked. The line never holds a cap, and of the grid's servers no more than their names and
+// what they did in a few words: the rest is in the log.
 type failure struct {
 	status     int
 	line       string
@@ -101,51 +99,14 @@ func unsupportedFailure(err *decode.UnsupportedCapError) *failure {
 // the file is gone as far as anyone can tell: 410. When some have not, they may
 // hold what is missing, and the client should ask again.
 func tooFewFailure(err *decode.NotEnoughSharesError) *failure {
-	var line strings.Builder
-	fmt.Fprintf(&line, "not enough shares: the file needs %d different ones of its %d, and there %s", err.Needed, err.Total, shareList(err.Found))
-	if len(err.Bad) > 0 {
-		fmt.Fprintf(&line, "; corrupt: %s", numberList(err.Bad))
-	}
 	f := &failure{status: http.StatusGone, cause: err}
-	if n := len(err.Failed); n > 0 {
-		fmt.Fprintf(&line, "; %d of the grid's servers did not answer, so try again", n)
+	again := "every server has answered"
+	if len(err.Failed) > 0 {
 		f.status, f.retryAfter = http.StatusServiceUnavailable, retryGrid
-	} else {
-		line.WriteString("; every server of the grid has answered")
+		again = "try again in a minute"
 	}
-	f.line = line.String()
+	f.line = sharesText(decode.Status{Needed: err.Needed, Total: err.Total, Found: err.Found, Bad: err.Bad, Failed: err.Failed}, time.Now()) + "; " + again
 	return f
-}
-
-func shareList(places []decode.SharePlace) string {
-	switch list, n := numbers(places); n {
-	case 0:
-		return "is none"
-	case 1:
-		return "is one: " + list
-	default:
-		return fmt.Sprintf("are %d: %s", n, list)
-	}
-}
-
-func numberList(places []decode.SharePlace) string {
-	list, _ := numbers(places)
-	return list
-}
-
-// numbers lists the distinct share numbers of places and counts them.
-func numbers(places []decode.SharePlace) (string, int) {
-	var nums []int
-	for _, p := range places {
-		nums = append(nums, p.Share)
-	}
-	slices.Sort(nums)
-	nums = slices.Compact(nums)
-	var text []string
-	for _, n := range nums {
-		text = append(text, strconv.Itoa(n))
-	}
-	return strings.Join(text, ", "), len(nums)
 }
 
 // write answers with the failure. HEAD gets the header of the GET.

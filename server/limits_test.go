@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -31,8 +32,8 @@ func TestLostShares(t *testing.T) {
 	}
 	g.spool.PurgeAll(false)
 	lose(4)
-	const few = "not enough shares: the file needs 3 different ones of its 5, and there are 2: 1, 2; "
-	if res, body := g.get("GET", "/uri/"+cap); res.StatusCode != 410 || string(body) != few+"every server of the grid has answered\n" {
+	few := fmt.Sprintf("3 of 5 shares needed; have 2: %s (share 1), %s (share 2); ", filepath.Base(g.storage[1]), filepath.Base(g.storage[2]))
+	if res, body := g.get("GET", "/uri/"+cap); res.StatusCode != 410 || string(body) != few+"every server has answered\n" {
 		t.Errorf("with k-1 shares: %d, %q", res.StatusCode, body)
 	}
 	if err := os.RemoveAll(g.storage[4]); err != nil {

@@ -8,7 +8,6 @@ package dir
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -64,7 +63,7 @@ func (s *Server) Shares(ctx context.Context, si grid.StorageIndex) ([]int, error
 	entries, err := os.ReadDir(slot(s.shares(), si))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(s.shares()); err != nil {
-			return nil, fmt.Errorf("no storage directory: %w", err)
+			return nil, &absentError{err}
 		}
 		return nil, nil
 	}
@@ -79,3 +78,12 @@ func (s *Server) Shares(ctx context.Context, si grid.StorageIndex) ([]int, error
 	}
 	return nums, nil
 }
+
+// absentError: there is no storage directory, or it cannot be looked at.
+type absentError struct{ err error }
+
+func (e *absentError) Error() string { return "no storage directory: " + e.err.Error() }
+func (e *absentError) Unwrap() error { return e.err }
+
+// Brief makes an absentError a grid.BriefError.
+func (e *absentError) Brief() string { return "has no storage directory" }

@@ -1,12 +1,15 @@
 package gbs_test
 
 import (
+	"errors"
 	"math/big"
+	"strings"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
 
 	"spillway/decode/grid"
+	"spillway/decode/grid/gbs"
 )
 
 // TestDescribe: a server that does not know its free space says 2^64.
@@ -24,5 +27,24 @@ func TestDescribe(t *testing.T) {
 	want.Free = -1
 	if d, err := s.Describe(t.Context()); d != want || err != nil {
 		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// TestBrief: what readers are told of a server names neither keys nor addresses.
+func TestBrief(t *testing.T) {
+	f := start(t)
+	for want, url := range map[string]string{
+		"answered 401":                    "pb://" + f.key() + "@" + f.address() + "/another#v=1",
+		"shows a key that is not its own": "pb://" + strings.Repeat("A", 43) + "@" + f.address() + "/" + swissnum + "#v=1",
+	} {
+		s, err := gbs.Parse(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Version(t.Context())
+		if brief := grid.BriefError(nil); !errors.As(err, &brief) || brief.Brief() != want {
+			t.Errorf("%v, want %q", err, want)
+		}
+		s.Close()
 	}
 }

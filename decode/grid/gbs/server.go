@@ -12,7 +12,6 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"mime"
@@ -134,17 +133,12 @@ func (s *Server) verifyKey(state tls.ConnectionState) error {
 	}
 	cert := state.PeerCertificates[0]
 	if key := sha256.Sum256(cert.RawSubjectPublicKeyInfo); key != s.nurl.key {
-		return fmt.Errorf("another server answers: its key is %s, not the %s of its URL",
-			keyEncoding.EncodeToString(key[:]), keyEncoding.EncodeToString(s.nurl.key[:]))
+		return &keyError{key, s.nurl.key}
 	}
 	node := grid.NodeID(sha1.Sum(cert.Raw))
 	s.node.Store(&node)
 	return nil
 }
-
-// errCut stands for the end of a stream where there should have been more. It
-// must not match io.EOF or io.ErrUnexpectedEOF, which mean that a share ends.
-var errCut = errors.New("the server cut the connection")
 
 // transportError makes of an error of the network one that callers can tell from the others.
 func transportError(ctx context.Context, err error) error {
@@ -269,22 +263,6 @@ func decodeAnswer(ctx context.Context, resp *http.Response, answer any) error {
 	}
 	return unmarshal(b, answer)
 }
-
-// refusal is the status of an answer that is not the wanted one.
-type refusal int
-
-func (r refusal) Error() string {
-	switch r {
-	case http.StatusUnauthorized:
-		return "the server refuses the swissnum of its URL (401)"
-	case http.StatusNotFound:
-		return "the server does not have it (404)"
-	}
-	return fmt.Sprintf("the server answered %d %s", int(r), http.StatusText(int(r)))
-}
-
-// Is makes a 404 match fs.ErrNotExist.
-func (r refusal) Is(target error) bool { return r == http.StatusNotFound && target == fs.ErrNotExist }
 
 const api = "/storage/v1/"
 
