@@ -329,7 +329,7 @@ func (f *File) notEnough(unusable func(*share) bool) error {
 		case s.corrupt != nil:
 			e.Bad = append(e.Bad, p)
 		case s.failure != nil && !s.gone:
-			e.Failed = append(e.Failed, ServerError{Server: p.Server, Err: s.failure})
+			e.Failed = append(e.Failed, ServerError{Server: p.Server, Err: s.failure, When: s.failed})
 		}
 	}
 	return e
@@ -339,7 +339,7 @@ func (f *File) notEnough(unusable func(*share) bool) error {
 func (f *File) failuresLocked() (failed []ServerError) {
 	for _, q := range f.inquiries {
 		if q.err != nil {
-			failed = append(failed, ServerError{Server: q.member.String(), Err: q.err})
+			failed = append(failed, ServerError{Server: q.member.String(), Err: q.err, When: q.when})
 		}
 	}
 	return failed

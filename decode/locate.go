@@ -74,6 +74,7 @@ func (f *File) distinctLocked() int {
 type inquiry struct {
 	member *member
 	asking bool
+	since  time.Time // it was asked last
 	err    error     // of the last answer
 	when   time.Time // it came; zero: there has been none
 }
@@ -96,7 +97,7 @@ func (f *File) askServers() {
 	}
 	f.members = f.client.useMore(f.members)
 	for _, m := range f.members[len(f.inquiries):] {
-		q := &inquiry{member: m, asking: true}
+		q := &inquiry{member: m, asking: true, since: time.Now()}
 		f.inquiries = append(f.inquiries, q)
 		f.listing++
 		f.opening++
@@ -134,7 +135,7 @@ func (f *File) askAgain() time.Time {
 			}
 			continue
 		}
-		q.asking = true
+		q.asking, q.since = true, now
 		f.work.Go(func() {
 			f.list(f.ctx, q)
 			f.mu.Lock()

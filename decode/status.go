@@ -1,18 +1,71 @@
 package decode
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Status is what is known of a file's shares at one moment.
 type Status struct {
 	Needed, Total int           // k and n
-	Found         []SharePlace  // shares that may be used
-	Bad           []SharePlace  // shares that are corrupt
+	Found         []SharePlace  // shares that may be used, by number
+	Bad           []SharePlace  // shares that are corrupt; what is right in them may be used
 	Failed        []ServerError // servers that did not answer last
-	Waiting       []ServerWait  // servers that have been asked for their shares
+	Waiting       []ServerWait  // servers that have not said yet which shares they hold
 }
 
 // ServerWait names a server that has not answered yet.
 type ServerWait struct {
 	Server string
 	Since  time.Time
+}
+
+// Status returns what is known of the shares of the file with that Cap.ID, if it is open or being opened.
+// A File that remembers its shares knows of no server that it has not asked.
+func (c *Client) Status(id string) (st Status, ok bool) {
+	c.mu.Lock()
+	var files []*File
+	for f := range c.files {
+		if f.id == id {
+			files = append(files, f)
+		}
+	}
+	c.mu.Unlock()
+	for _, f := range files {
+		// Of several the one that knows most, which has been open for longest.
+		if other := f.status(); !ok || len(other.Found) > len(st.Found) {
+			st, ok = other, true
+		}
+	}
+	return st, ok
+}
+
+func (f *File) status() Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st := Status{Needed: f.cap.k, Total: f.cap.n, Failed: f.failuresLocked()}
+	for _, s := range f.shares {
+		p := SharePlace{Share: s.num, Server: s.member.String()}
+		switch {
+		case s.gone:
+		case s.corrupt != nil:
+			st.Bad = append(st.Bad, p)
+		case s.failure != nil && !s.member.pace.next().IsZero():
+			st.Failed = append(st.Failed, ServerError{Server: p.Server, Err: s.failure, When: s.failed})
+		default:
+			st.Found = append(st.Found, p)
+		}
+	}
+	for _, q := range f.inquiries {
+		if q.asking && q.when.IsZero() {
+			st.Waiting = append(st.Waiting, ServerWait{Server: q.member.String(), Since: q.since})
+		}
+	}
+	for _, places := range [][]SharePlace{st.Found, st.Bad} {
+		slices.SortFunc(places, func(a, b SharePlace) int {
+			return cmp.Or(cmp.Compare(a.Share, b.Share), cmp.Compare(a.Server, b.Server))
+		})
+	}
+	return st
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"spillway/decode"
 	"spillway/spool"
 )
 
@@ -28,7 +29,7 @@ type spoolState struct {
 	SpooledBytes  int64        `json:"spooled_bytes"`
 }
 
-// spoolEntry is one spool file, and the answer to GET /admin/spool/{id}.
+// spoolEntry is one spool file.
 type spoolEntry struct {
 	ID               string   `json:"id"`
 	Size             int64    `json:"size"`
@@ -38,6 +39,13 @@ type spoolEntry struct {
 	AgeSeconds       float64  `json:"age_seconds"`
 	IdleSeconds      float64  `json:"idle_seconds"`
 	ExpiresInSeconds *float64 `json:"expires_in_seconds"` // null while it is being read
+}
+
+// entryState is the answer to GET /admin/spool/{id}.
+type entryState struct {
+	spoolEntry
+	Shares string `json:"shares,omitempty"` // what is known of the shares on the grid, while they are read or when some are missing
+	Error  string `json:"error,omitempty"`  // why something could not be decoded last time, if it is not for want of shares
 }
 
 // purgeResult is the answer to DELETE.
@@ -130,13 +138,28 @@ func (s *Server) listSpool(c echo.Context, _ *entry) error {
 }
 
 func (s *Server) showEntry(c echo.Context, log *entry) error {
-	for _, e := range stateOf(s.spool.Snapshot()).Entries {
+	for _, e := range s.spool.Snapshot().Entries {
 		if e.ID == c.Param("id") {
 			log.id = e.ID
-			return answerJSON(c, e)
+			return answerJSON(c, s.entryStateOf(e))
 		}
 	}
 	return errNoSuchEntry
+}
+
+func (s *Server) entryStateOf(e spool.Entry) entryState {
+	state := entryState{spoolEntry: entryOf(e)}
+	var tooFew *decode.NotEnoughSharesError
+	missing := errors.As(e.Err, &tooFew)
+	if known, ok := s.status(e.Key); ok {
+		state.Shares = sharesText(known, time.Now())
+	} else if missing {
+		state.Shares = sharesText(statusOf(tooFew), time.Now())
+	}
+	if e.Err != nil && !missing {
+		state.Error = e.Err.Error()
+	}
+	return state
 }
 
 func (s *Server) purgeSpool(c echo.Context, _ *entry) error {
@@ -194,22 +217,26 @@ func stateOf(snapshot spool.Snapshot) spoolState {
 		SpooledBytes:  snapshot.SpooledBytes,
 	}
 	for _, e := range snapshot.Entries {
-		entry := spoolEntry{
-			ID:           e.ID,
-			Size:         e.Size,
-			SpooledBytes: e.SpooledBytes,
-			Readers:      e.Readers,
-			State:        string(e.State),
-			AgeSeconds:   seconds(e.Age),
-			IdleSeconds:  seconds(e.Idle),
-		}
-		if e.ExpiresIn >= 0 {
-			expires := seconds(e.ExpiresIn)
-			entry.ExpiresInSeconds = &expires
-		}
-		state.Entries = append(state.Entries, entry)
+		state.Entries = append(state.Entries, entryOf(e))
 	}
 	return state
+}
+
+func entryOf(e spool.Entry) spoolEntry {
+	entry := spoolEntry{
+		ID:           e.ID,
+		Size:         e.Size,
+		SpooledBytes: e.SpooledBytes,
+		Readers:      e.Readers,
+		State:        string(e.State),
+		AgeSeconds:   seconds(e.Age),
+		IdleSeconds:  seconds(e.Idle),
+	}
+	if e.ExpiresIn >= 0 {
+		expires := seconds(e.ExpiresIn)
+		entry.ExpiresInSeconds = &expires
+	}
+	return entry
 }
 
 // seconds rounds to milliseconds.

@@ -4,15 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"spillway/decode"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -118,6 +121,56 @@ func TestAdminReaders(t *testing.T) {
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Error(err)
+	}
+}
+
+// TestAdminShares: of one entry the operator sees which shares there are, as it is read and after it failed.
+func TestAdminShares(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	bearer := []string{"Authorization", "Bearer " + adminToken}
+	cap := g.put(pattern(100 << 10))
+	g.get("GET", "/uri/"+cap)
+	parsed, err := decode.ParseCap(cap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := g.client.Open(t.Context(), parsed) // the spool closes its own when it has all
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, entry := g.adminJSON("GET", "/admin/spool/"+idOf(t, cap), bearer...)
+	want := regexp.MustCompile(`^3 of 5 shares needed; have 5: \w+ \(share \d\), `)
+	if text, _ := entry["shares"].(string); !want.MatchString(text) || entry["error"] != nil {
+		t.Errorf("entry %v, want shares %v", entry, want)
+	}
+
+	for name, test := range map[string]struct {
+		err           error
+		shares, error any
+	}{
+		"few": {fmt.Errorf("chunk 3: %w", &decode.NotEnoughSharesError{Needed: 3, Total: 10,
+			Found:  []decode.SharePlace{{Share: 1, Server: "a"}, {Share: 4, Server: "b"}},
+			Failed: []decode.ServerError{{Server: "c", Err: context.DeadlineExceeded}}}),
+			"3 of 10 shares needed; have 2: a (share 1), b (share 4); c timed out", nil},
+		"odd": {errors.New("the disk is on fire"), nil, "the disk is on fire"},
+	} {
+		cap := g.capOf(name, 1<<20)
+		g.serve(cap, func(context.Context) (spool.Source, error) {
+			return &source{data: make([]byte, 1<<20), chunk: 1 << 16, before: func(_ context.Context, i int64) error {
+				if i == 8 {
+					return test.err
+				}
+				return nil
+			}}, nil
+		})
+		if _, _, err := g.try("GET", g.public.URL+"/uri/"+cap); err == nil {
+			t.Errorf("%s: the download is whole", name)
+		}
+		_, entry := g.adminJSON("GET", "/admin/spool/"+idOf(t, cap), bearer...)
+		if entry["shares"] != test.shares || entry["error"] != test.error {
+			t.Errorf("%s: %v", name, entry)
+		}
 	}
 }
 

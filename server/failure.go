@@ -105,7 +105,7 @@ func tooFewFailure(err *decode.NotEnoughSharesError) *failure {
 		f.status, f.retryAfter = http.StatusServiceUnavailable, retryGrid
 		again = "try again in a minute"
 	}
-	f.line = sharesText(decode.Status{Needed: err.Needed, Total: err.Total, Found: err.Found, Bad: err.Bad, Failed: err.Failed}, time.Now()) + "; " + again
+	f.line = sharesText(statusOf(err), time.Now()) + "; " + again
 	return f
 }
 

@@ -55,6 +55,7 @@ type Server struct {
 	outside *outside
 
 	openSource    func(context.Context, decode.Cap) (spool.Source, error) // from the grid
+	status        func(id string) (decode.Status, bool)                   // of the grid's shares
 	acquire       func(cap decode.Cap, id string) (content, error)        // contentOf
 	firstByteWait time.Duration
 	stallLimit    time.Duration
@@ -82,6 +83,10 @@ func New(cfg Config) *Server {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.status = func(string) (decode.Status, bool) { return decode.Status{}, false }
+	if cfg.Client != nil {
+		s.status = cfg.Client.Status
 	}
 	s.acquire = s.contentOf
 	s.metrics = newMetrics(cfg, s.outside)

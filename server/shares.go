@@ -15,6 +15,11 @@ import (
 // maxNamed is how many servers of a kind are named; of more, the number is told.
 const maxNamed = 20
 
+// statusOf is what was known when there were too few shares.
+func statusOf(err *decode.NotEnoughSharesError) decode.Status {
+	return decode.Status{Needed: err.Needed, Total: err.Total, Found: err.Found, Bad: err.Bad, Failed: err.Failed}
+}
+
 // sharesText says what is known of a file's shares, to people:
 //
 //	3 of 10 shares needed; have 2: attic (share 1), cellar (share 4); corrupt: loft (share 7);

@@ -22,6 +22,7 @@ const (
 
 // Entry is what the admin sees of one spooled file.
 type Entry struct {
+	Key           string // that Acquire was given
 	ID            string // the key Acquire was given; with a suffix where the entry is not what Acquire would share
 	Size          int64  // bytes
 	SpooledBytes  int64  // bytes of it that are there
@@ -31,6 +32,7 @@ type Entry struct {
 	Age           time.Duration // since it was created
 	Idle          time.Duration // since the last reader left; 0 while there are readers
 	ExpiresIn     time.Duration // until retention ends; < 0: not counting, there are readers
+	Err           error         // why something could not be decoded last time; nil if nothing is wrong now
 }
 
 // Totals count since Open.
@@ -79,6 +81,7 @@ func (s *Spool) Snapshot() Snapshot {
 
 func (s *Spool) describeLocked(e *entry, now time.Time) Entry {
 	d := Entry{
+		Key:           e.key,
 		ID:            e.id,
 		Size:          e.size,
 		SpooledBytes:  e.spooled,
@@ -87,6 +90,7 @@ func (s *Spool) describeLocked(e *entry, now time.Time) Entry {
 		State:         Paused,
 		Age:           now.Sub(e.created),
 		ExpiresIn:     -1,
+		Err:           e.failure,
 	}
 	if e.idle != nil {
 		d.Idle = now.Sub(e.left)

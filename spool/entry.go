@@ -36,6 +36,7 @@ type entry struct {
 	workers  int       // of the fill
 	more     sync.Cond // of workers without a chunk to take
 	fillState
+	failure error // the last one to decode; nil when nothing is bad any more
 	chunksN int64 // how many chunks are in have
 	spooled int64 // bytes in have
 }
@@ -130,6 +131,7 @@ func (s *Spool) openFailedLocked(e *entry, err error) {
 		return
 	}
 	s.totals.Failed++
+	e.failure = err
 	for _, r := range e.readers {
 		if r.waiting != 0 {
 			r.waiting, r.err = 0, err
@@ -293,8 +295,12 @@ func (s *Spool) done(e *entry, c, n int64, err error) {
 			s.totals.BytesWritten += e.length(i)
 		} else if e.ended == nil {
 			e.bad.add(i)
+			e.failure = err
 			s.totals.Failed++
 		}
+	}
+	if err == nil && e.failure != nil && !e.bad.any() {
+		e.failure = nil
 	}
 	e.low = e.have.runEnd(e.low, e.chunks())
 	told := e.ended != nil

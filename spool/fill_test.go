@@ -294,6 +294,9 @@ func TestChunkFails(t *testing.T) {
 		if got := s.States(); !slices.Equal(got, []string{"f failed 45000"}) {
 			t.Error(got)
 		}
+		if e := s.Snapshot().Entries[0]; e.Key != "f" || !errors.Is(e.Err, errChunk) {
+			t.Errorf("entry %+v", e)
+		}
 		read(t, r, f, spool.Extent{Off: 0, End: 4 * 5000})
 		for range 2 {
 			if _, err := r.Wait(t.Context(), 4*5000); !errors.Is(err, errChunk) {
@@ -308,6 +311,9 @@ func TestChunkFails(t *testing.T) {
 		check(t, s)
 		if got := s.States(); !slices.Equal(got, []string{"f complete 50000"}) {
 			t.Error(got)
+		}
+		if e := s.Snapshot().Entries[0]; e.Err != nil {
+			t.Errorf("entry %+v", e)
 		}
 		if n := len(f.chunks()); n != 13 {
 			t.Errorf("decoded %d chunks", n)
