@@ -3,9 +3,11 @@ package interop_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -99,10 +101,46 @@ func TestGridFile(t *testing.T) {
 	t.Run("PingUnreachable", func(t *testing.T) {
 		g.restart(t, 0, func() {
 			report, err := ping(t, file, cap)
-			if err == nil || report.Unreachable != 1 || report.Servers[0].Reachable || !strings.Contains(report.Servers[0].Error, "connection refused") {
+			if err == nil || report.Unreachable != 1 || report.Servers[0].Reachable || report.Servers[0].Error == "" {
 				t.Errorf("%+v, %v", report, err)
 			}
 		})
+	})
+
+	// What readers and the operator are told when one node has shares, one refuses the swissnum and three are gone.
+	t.Run("TooFew", func(t *testing.T) {
+		name, _ := sample.Write(t, 14, size)
+		cap := g.put(t, name)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := bytes.LastIndex(text, []byte("#v=1"))
+		if err := os.WriteFile(file, slices.Concat(text[:at], []byte("no"), text[at:]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(gw.PID, syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		gateway.Await(t, "reloaded grid", func() bool {
+			return strings.Contains(gw.Log(), `msg="grid reloaded" servers=5 added=[] changed=[s4] removed=[]`)
+		})
+		for _, pid := range g.PIDs[1:4] {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		resp, err := http.Get(gw.File(cap))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		want := regexp.MustCompile(`^3 of 10 shares needed; have 2: s0 \(shares \d, \d\); s1 (refused|cut) the connection \d s ago, ` +
+			`s2 (refused|cut) the connection \d s ago, s3 (refused|cut) the connection \d s ago, s4 answered 401 \d s ago; try again in a minute\n$`)
+		if err != nil || resp.StatusCode != http.StatusServiceUnavailable || !want.Match(body) {
+			t.Errorf("%s, %v: %s", resp.Status, err, body)
+		}
 	})
 }
 
