@@ -155,35 +155,31 @@ func parseGridServer(node *yaml.Node) (s gridServer, _ *yamlError) {
 		}
 		return errUnknownKey
 	})
-	nickname, line := yamlString(fields["nickname"]), node.Line
-	if n := fields["nickname"]; n != nil {
-		line = n.Line
-	}
-	if isNickname(nickname) {
-		s.Nickname = nickname
+	nickname, url, seed := fields["nickname"], fields["url"], fields["permutation-seed"]
+	if name := yamlString(nickname); isNickname(name) {
+		s.Nickname = name
 	}
 	switch {
 	case unknown != nil:
 		return s, unknown
-	case nickname == "":
-		return s, &yamlError{line, errors.New("it has no nickname")}
+	case yamlString(nickname) == "":
+		return s, &yamlError{node.Line, errors.New("it has no nickname")}
 	case s.Nickname == "":
-		return s, &yamlError{line, fmt.Errorf("its nickname is not %s", nicknameRule)}
-	}
-	s.url = yamlString(fields["url"])
-	if s.url == "" {
+		return s, &yamlError{nickname.Line, fmt.Errorf("its nickname is not %s", nicknameRule)}
+	case yamlString(url) == "":
 		return s, &yamlError{node.Line, errors.New("it has no url")}
 	}
+	s.url = yamlString(url)
 	server, err := decode.ParseServer(s.url)
 	if err != nil {
-		return s, &yamlError{fields["url"].Line, err}
+		return s, &yamlError{url.Line, err}
 	}
-	if seed := fields["permutation-seed"]; seed != nil {
+	server.Nickname = s.Nickname
+	if seed != nil {
 		if server.Seed, err = parseSeed(yamlString(seed)); err != nil {
 			return s, &yamlError{seed.Line, err}
 		}
 	}
-	server.Nickname = nickname
 	s.Server = server
 	return s, nil
 }

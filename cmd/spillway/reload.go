@@ -46,6 +46,7 @@ func (r *gridReloads) reload() {
 
 // compareServers names the servers that came, that have another URL or seed than before, and that went.
 func compareServers(before, after []gridServer) (added, changed, removed []string) {
+	added, changed, removed = []string{}, []string{}, []string{} // [], not null, in a log of JSON
 	old := map[string]gridServer{}
 	for _, s := range before {
 		old[s.String()] = s
