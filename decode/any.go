@@ -59,6 +59,7 @@ func fromAny[V any](ctx context.Context, f *File, get func(ctx context.Context, 
 	var short shortage
 	var ranked []candidate
 	var latest *share // of those that run; nil when another one is wanted
+	var began time.Time
 	competitors := 0
 	tick := time.NewTimer(time.Hour)
 	defer tick.Stop()
@@ -69,7 +70,7 @@ func fromAny[V any](ctx context.Context, f *File, get func(ctx context.Context, 
 			if running[s] || left.has(s) {
 				continue
 			}
-			latest, running[s] = s, true
+			latest, began, running[s] = s, time.Now(), true
 			tick.Reset(s.member.pace.lateNext(smallRead, f.client.patience) << min(competitors, 8))
 			go func() {
 				r := result{share: s}
@@ -107,7 +108,7 @@ func fromAny[V any](ctx context.Context, f *File, get func(ctx context.Context, 
 			latest = nil
 		case now := <-tick.C:
 			if latest != nil {
-				latest.isLate(now)
+				latest.isLate(now, began)
 				latest = nil
 				competitors++
 			}

@@ -29,6 +29,7 @@ type Config struct {
 // Client reads files from a grid and writes them; safe for concurrent use.
 type Client struct {
 	memory   *allowance
+	hedges   hedges
 	metadata *metadataCache
 	patience time.Duration
 	timeout  time.Duration

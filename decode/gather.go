@@ -19,6 +19,7 @@ type read struct {
 	err   error
 
 	running   bool
+	began     time.Time
 	late      time.Time // when another one is begun in its place
 	expires   time.Time // when it is given up
 	slow      bool      // it was late
@@ -144,9 +145,13 @@ func (c *chunk) hedge(now time.Time) {
 		if !r.running || r.slow || r.last || now.Before(r.late) {
 			continue
 		}
+		if !c.file.client.hedges.take() && now.Sub(r.began) < c.file.client.patience {
+			r.late = r.began.Add(c.file.client.patience)
+			continue
+		}
 		r.slow = true
 		c.used[r.share.num]--
-		r.share.isLate(now)
+		r.share.isLate(now, r.began)
 		c.competitors++
 		if room--; r.slot >= 0 && room < 0 {
 			r.abandoned = true
@@ -230,8 +235,9 @@ func (c *chunk) start(s *share, last bool) bool {
 	c.used[s.num]++
 	c.reads = append(c.reads, r)
 	c.running++
+	c.file.client.hedges.earn()
 	now := time.Now()
-	r.running, r.expires = true, now.Add(c.file.client.allowed(c.slotLen))
+	r.running, r.began, r.expires = true, now, now.Add(c.file.client.allowed(c.slotLen))
 	r.late = now.Add(s.member.pace.lateNext(c.slotLen, c.file.client.patience) << min(c.competitors, 8))
 	r.begin <- struct{}{}
 	return true

@@ -17,6 +17,7 @@ type pace struct {
 	rate     float64       // bytes a second; 0: unknown
 	measured time.Time     // when the rate was
 	spread   float64       // mean deviation from the expected time, as a part of it
+	answered time.Time     // last
 	failures int           // in a row, one for each time that it was tried again
 	until    time.Time     // with failures: when it will be tried again
 }
@@ -49,6 +50,7 @@ func (p *pace) end(n, bytes int, took time.Duration, ok bool) {
 		return
 	}
 	p.failures = 0
+	p.answered = time.Now()
 	took = max(took, time.Microsecond)
 	if bytes > smallRead {
 		if p.rate != 0 {
@@ -63,7 +65,7 @@ func (p *pace) end(n, bytes int, took time.Duration, ok bool) {
 		} else {
 			p.rate += (sample - p.rate) / 4
 		}
-		p.measured = time.Now()
+		p.measured = p.answered
 	}
 	switch {
 	case p.latency == 0 || took < p.latency:
@@ -73,17 +75,34 @@ func (p *pace) end(n, bytes int, took time.Duration, ok bool) {
 	}
 }
 
-// fail notes that the server failed or was late, and returns when it may be tried again: after a
-// time that doubles. First is false for what was under way already when that was noted before.
-func (p *pace) fail(now time.Time) (until time.Time, first bool) {
+// fail notes that the server failed, and returns when it may be tried again: after a time that
+// doubles, save for what was under way already when that was noted before.
+func (p *pace) fail(now time.Time) (until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.failLocked(now)
+	return p.until
+}
+
+func (p *pace) failLocked(now time.Time) {
 	if p.failures > 0 && now.Before(p.until) {
-		return p.until, false
+		return
 	}
 	p.until = now.Add(min(firstBackoff<<min(p.failures, 10), longestBackoff))
 	p.failures++
-	return p.until, true
+}
+
+// isLate notes that a read is late that began then, which is a failure if the server has answered
+// nothing since. It returns how often it has failed in a row, 0 if this changes nothing.
+func (p *pace) isLate(now, began time.Time) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if before := p.failures; !p.answered.After(began) {
+		if p.failLocked(now); p.failures > before {
+			return p.failures
+		}
+	}
+	return 0
 }
 
 // next returns when the server may be tried again, the past if it has not failed.

@@ -69,11 +69,11 @@ func TestPaceBackoff(t *testing.T) {
 		ask(&p, 1<<20, time.Millisecond)
 		for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
 			want *= time.Second
-			until, first := p.fail(time.Now())
-			if d := time.Until(until); d != want || !first {
+			until := p.fail(time.Now())
+			if d := time.Until(until); d != want {
 				t.Fatalf("tried again after %v, want %v", d, want)
 			}
-			if again, first := p.fail(time.Now()); again != until || first {
+			if again := p.fail(time.Now()); again != until {
 				t.Fatal("what fails at the same time counts twice")
 			}
 			if p.class(time.Now(), 1, 0) != lastClass {
@@ -129,5 +129,41 @@ func TestDepth(t *testing.T) {
 				t.Errorf("%s: %d calls more than processors, want %d to %d", test.name, n, test.least, test.most)
 			}
 		})
+	}
+}
+
+// TestPaceLateOrSilent: a server that answers other reads has not failed.
+func TestPaceLateOrSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		began := time.Now()
+		time.Sleep(time.Second)
+		ask(&p, 1, time.Millisecond)
+		if n := p.isLate(time.Now(), began); n != 0 || !p.next().IsZero() {
+			t.Errorf("a server that answers has failed %d times", n)
+		}
+		time.Sleep(time.Second)
+		if n := p.isLate(time.Now(), time.Now().Add(-time.Millisecond)); n != 1 || p.next().IsZero() {
+			t.Errorf("a silent server has failed %d times", n)
+		}
+	})
+}
+
+// TestHedges: a burst is free, then it is one for ten.
+func TestHedges(t *testing.T) {
+	var h hedges
+	burst := 0
+	for h.take() {
+		burst++
+	}
+	more := 0
+	for range 1000 {
+		h.earn()
+		if h.take() {
+			more++
+		}
+	}
+	if burst != hedgeBurst/10 || more != 100 {
+		t.Errorf("%d at once, %d for 1000 reads", burst, more)
 	}
 }

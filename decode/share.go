@@ -199,7 +199,7 @@ func (s *share) report(err error) (again time.Time) {
 		if errors.Is(err, fs.ErrNotExist) {
 			s.gone = true
 		} else {
-			again, _ = s.member.pace.fail(s.failed)
+			again = s.member.pace.fail(s.failed)
 		}
 	}
 	f.mu.Unlock()
@@ -217,12 +217,15 @@ func (s *share) report(err error) (again time.Time) {
 	return again
 }
 
-// isLate notes that a read has not ended in its time.
-func (s *share) isLate(now time.Time) {
+// manyLate is how many times in a row a server is late before the log tells.
+const manyLate = 3
+
+// isLate notes that a read that began then has not ended in its time.
+func (s *share) isLate(now, began time.Time) {
 	f := s.file
 	f.client.hedged.Add(1)
-	if again, first := s.member.pace.fail(now); first {
-		f.client.log.Info("server is late, others are preferred", "file", f.id, "share", s.num, "server", s.member.String(), "for", again.Sub(now))
+	if s.member.pace.isLate(now, began) == manyLate {
+		f.client.log.Info("server was late several times and is hardly asked any more", "file", f.id, "server", s.member.String())
 	}
 }
 
