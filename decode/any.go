@@ -64,14 +64,14 @@ func fromAny[V any](ctx context.Context, f *File, get func(ctx context.Context, 
 	tick := time.NewTimer(time.Hour)
 	defer tick.Stop()
 	next := func() bool {
-		ranked = f.rank(ranked[:0], smallRead)
+		ranked = f.rank(ranked[:0], smallRead, competitors > 0)
 		for _, candidate := range ranked {
 			s := candidate.share
 			if running[s] || left.has(s) {
 				continue
 			}
 			latest, began, running[s] = s, time.Now(), true
-			tick.Reset(s.member.pace.lateNext(smallRead, f.client.patience) << min(competitors, 8))
+			tick.Reset(f.client.lateNext(s.member, smallRead, competitors))
 			go func() {
 				r := result{share: s}
 				var o *openShare
@@ -108,6 +108,7 @@ func fromAny[V any](ctx context.Context, f *File, get func(ctx context.Context, 
 			latest = nil
 		case now := <-tick.C:
 			if latest != nil {
+				f.client.hedged.Add(1)
 				latest.isLate(now, began)
 				latest = nil
 				competitors++

@@ -19,7 +19,7 @@ import (
 // Config configures a Client. The zero value of every field but Servers works.
 type Config struct {
 	Servers       []Server      // in order of preference; the Client closes them
-	Memory        int64         // bytes for chunks being decoded; 0 means 64 MiB
+	Memory        int64         // bytes for chunks being decoded; 0 means 128 MiB
 	MetadataBytes int64         // bytes of verified metadata kept; 0 means 4 MiB
 	Patience      time.Duration // how long a share may at most keep a reader waiting before another is read as well; 0 means 1.5 s
 	Timeout       time.Duration // how long a server may take to answer one request, besides a second for each 32 KiB; 0 means 30 s
@@ -60,7 +60,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errNoServers
 	}
 	c := &Client{
-		memory:   newAllowance(orDefault(cfg.Memory, 64<<20)),
+		memory:   newAllowance(orDefault(cfg.Memory, 128<<20)),
 		patience: orDefault(cfg.Patience, 1500*time.Millisecond),
 		timeout:  orDefault(cfg.Timeout, 30*time.Second),
 		log:      cfg.Log,
@@ -86,6 +86,12 @@ const slowest = 32 << 10
 // allowed returns how long a request for so many bytes may take.
 func (c *Client) allowed(bytes int) time.Duration {
 	return c.timeout + time.Duration(bytes)*time.Second/slowest
+}
+
+// lateNext returns after what time a read of the member is late that begins now: twice as late for each
+// competitor that others have had already, up to what patience there is.
+func (c *Client) lateNext(m *member, bytes, competitors int) time.Duration {
+	return min(m.pace.lateNext(bytes, c.patience)<<min(competitors, 8), c.patience)
 }
 
 func orDefault[T int64 | time.Duration](v, def T) T {

@@ -21,6 +21,9 @@ type depth struct {
 const (
 	nearby     = 2 * time.Millisecond // up to which gathering takes no time worth hiding: local disks
 	leastHolds = 20 * time.Second
+	// mostAtFirst is how many calls more than processors there are before it is known how far the servers are.
+	// With more, the first byte would have to share the way with what is not wanted yet.
+	mostAtFirst = 2
 )
 
 // begin notes that a call begins and returns how many are under way with it.
@@ -41,10 +44,11 @@ func (d *depth) end(load int, took, gathering time.Duration, ok bool) {
 	if !ok {
 		return
 	}
-	if d.rate == 0 {
-		d.rate = rate
+	if rate > d.rate {
+		d.rate += (rate - d.rate) / 2
+	} else {
+		d.rate += (rate - d.rate) / 8
 	}
-	d.rate += (rate - d.rate) / 8
 	if d.least == 0 || gathering < d.least || d.isOldLocked(now) && load <= runtime.GOMAXPROCS(0) {
 		d.least, d.measured = gathering, now
 	}
@@ -59,12 +63,16 @@ func (d *depth) isNew() bool {
 	return d.rate == 0
 }
 
-// want returns how many calls should be under way.
-func (d *depth) want() int {
+// want returns how many calls should be under way. As long as nothing has been read, latency says
+// how far away the servers are.
+func (d *depth) want(latency time.Duration) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := runtime.GOMAXPROCS(0)
-	if d.least > nearby && !d.isOldLocked(time.Now()) {
+	switch {
+	case d.rate == 0:
+		n += int(min(latency/(10*time.Millisecond), mostAtFirst))
+	case d.least > nearby && !d.isOldLocked(time.Now()):
 		n += int(2 * d.rate * d.least.Seconds())
 	}
 	return n
@@ -73,6 +81,23 @@ func (d *depth) want() int {
 // Workers returns how many calls of WriteChunks at a time keep the servers busy, at present and
 // within the memory that one File may take. It does not block.
 func (f *File) Workers() int {
+	var latency time.Duration
+	if f.depth.isNew() {
+		latency = f.latency()
+	}
 	memory := f.memory(f.run)
-	return max(1, min(f.depth.want(), int(f.client.memory.most(memory)/memory)))
+	return max(1, min(f.depth.want(latency), int(f.client.memory.most(memory)/memory)))
+}
+
+// latency returns that of the quickest server.
+func (f *File) latency() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	least := time.Duration(0)
+	for _, m := range f.members {
+		if l := m.pace.roundTrip(); l != 0 && (least == 0 || l < least) {
+			least = l
+		}
+	}
+	return least
 }

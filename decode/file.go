@@ -291,13 +291,14 @@ type candidate struct {
 // them: those that have shown no wrong block before those that have, those of quicker servers
 // before those of slower ones, primary before parity shares, then in the order of the servers. Until
 // something has been read those that are open come before primary ones: the first byte comes sooner.
-func (f *File) rank(to []candidate, bytes int) []candidate {
+// For sure see pace.class.
+func (f *File) rank(to []candidate, bytes int, sure bool) []candidate {
 	now := time.Now()
 	first := f.depth.isNew()
 	f.mu.Lock()
 	for _, s := range f.shares {
 		unopened := first && (s.opened == nil || !s.opened.isDone())
-		to = append(to, candidate{s, s.demerits, s.member.pace.class(now, bytes, s.beside), unopened})
+		to = append(to, candidate{s, s.demerits, s.member.pace.class(now, bytes, s.beside, sure), unopened})
 	}
 	f.mu.Unlock()
 	slices.SortFunc(to, func(a, b candidate) int {

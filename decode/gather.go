@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,12 +20,13 @@ type read struct {
 	err   error
 
 	running   bool
-	began     time.Time
-	late      time.Time // when another one is begun in its place
-	expires   time.Time // when it is given up
-	slow      bool      // it was late
-	abandoned bool      // it was cancelled for that
-	last      bool      // there is nothing else left to try, so it may be late
+	launched  time.Time
+	began     atomic.Int64 // when the server was asked, in Unix nanoseconds; 0: that waits for other requests
+	late      time.Time    // when another one is begun in its place
+	noted     bool         // that it is late
+	slow      bool         // it was late
+	abandoned bool         // it was cancelled for that
+	last      bool         // there is nothing else left to try, so it may be late
 
 	begin  chan struct{}   // a token begins the reading; closed with the chunk
 	ctx    context.Context // of the reading; made anew when it was cancelled
@@ -118,8 +120,8 @@ func (c *chunk) nextTick(wake time.Time) time.Time {
 		if !r.running || r.ctx.Err() != nil {
 			continue
 		}
-		if r.expires.Before(wake) {
-			wake = r.expires
+		if end := c.expiry(r); end.Before(wake) {
+			wake = end
 		}
 		if !r.slow && !r.last && r.late.Before(wake) {
 			wake = r.late
@@ -131,32 +133,40 @@ func (c *chunk) nextTick(wake time.Time) time.Time {
 // expireReads ends the reads that take longer than a request may.
 func (c *chunk) expireReads(now time.Time) {
 	for _, r := range c.reads {
-		if r.running && !now.Before(r.expires) {
+		if r.running && !now.Before(c.expiry(r)) {
 			r.cancel(errTimeout)
 		}
 	}
 }
 
-// hedge lets the reads that are late have competitors. It is they that make room for them if
-// there is none.
+// expiry returns when a read has had its time; what waits for other requests, which have theirs, is looked
+// at again then.
+func (c *chunk) expiry(r *read) time.Time {
+	began := r.began.Load()
+	if began == 0 {
+		return time.Now().Add(c.file.client.timeout)
+	}
+	return time.Unix(0, began).Add(c.file.client.allowed(c.slotLen))
+}
+
+// hedge lets the reads that are late have competitors.
 func (c *chunk) hedge(now time.Time) {
-	room := len(c.slots)
 	for _, r := range c.reads {
 		if !r.running || r.slow || r.last || now.Before(r.late) {
 			continue
 		}
-		if !c.file.client.hedges.take() && now.Sub(r.began) < c.file.client.patience {
-			r.late = r.began.Add(c.file.client.patience)
+		if !r.noted {
+			r.noted = true
+			r.share.isLate(now, r.launched)
+		}
+		if patience := c.file.client.patience; !c.file.client.hedges.take() && now.Sub(r.launched) < patience {
+			r.late = r.launched.Add(patience)
 			continue
 		}
 		r.slow = true
 		c.used[r.share.num]--
-		r.share.isLate(now, r.began)
 		c.competitors++
-		if room--; r.slot >= 0 && room < 0 {
-			r.abandoned = true
-			r.cancel(nil)
-		}
+		c.file.client.hedged.Add(1)
 	}
 }
 
@@ -177,15 +187,35 @@ func (c *chunk) launch() int {
 	if n <= 0 {
 		return 0
 	}
-	c.ranked = c.file.rank(c.ranked[:0], c.slotLen)
+	c.ranked = c.file.rank(c.ranked[:0], c.slotLen, c.competitors > 0)
 	for _, candidate := range c.ranked {
-		if s := candidate.share; !c.excluded.has(s) && c.used[s.num] == 0 && !c.tried(s) && c.start(s, false) {
-			if n--; n == 0 {
-				break
-			}
+		s := candidate.share
+		if c.excluded.has(s) || c.used[s.num] != 0 || c.tried(s) {
+			continue
+		}
+		if !c.start(s, false) {
+			c.makeRoom()
+		} else if n--; n == 0 {
+			break
 		}
 	}
 	return n
+}
+
+// makeRoom gives up a late read that takes a slot, so that another one can be begun when it has ended.
+func (c *chunk) makeRoom() {
+	for _, r := range c.reads {
+		if r.running && r.abandoned {
+			return // there will be room soon
+		}
+	}
+	for _, r := range c.reads {
+		if r.running && r.slow && r.slot >= 0 {
+			r.abandoned = true
+			r.cancel(nil)
+			return
+		}
+	}
 }
 
 // launchSlow is launch for the shares that were given up.
@@ -237,8 +267,9 @@ func (c *chunk) start(s *share, last bool) bool {
 	c.running++
 	c.file.client.hedges.earn()
 	now := time.Now()
-	r.running, r.began, r.expires = true, now, now.Add(c.file.client.allowed(c.slotLen))
-	r.late = now.Add(s.member.pace.lateNext(c.slotLen, c.file.client.patience) << min(c.competitors, 8))
+	r.running, r.launched, r.noted = true, now, false
+	r.began.Store(0)
+	r.late = now.Add(c.file.client.lateNext(s.member, c.slotLen, c.competitors))
 	r.begin <- struct{}{}
 	return true
 }
@@ -250,7 +281,7 @@ func (c *chunk) fill(r *read) error {
 		return err
 	}
 	want := c.slotLen
-	switch n, err := o.readAt(r.ctx, o.header.Data+c.first*int64(c.blockLen), r.bufs...); {
+	switch n, err := o.readAt(r.ctx, &r.began, o.header.Data+c.first*int64(c.blockLen), r.bufs...); {
 	case n == want:
 		return nil
 	case err == nil || errors.Is(err, io.EOF):

@@ -33,6 +33,7 @@ type memServer struct {
 	onShares func(ctx context.Context) error
 	onOpen   func(ctx context.Context, num int) error
 	onRead   func(ctx context.Context, num int, off int64) error
+	onBytes  func(ctx context.Context, bytes int) error // as many as are read
 	onCreate func(ctx context.Context, num int) error
 	onWrite  func(ctx context.Context, num int) error
 	onCommit func(num int) error
@@ -120,6 +121,15 @@ func (sh *memShare) Close() error {
 func (sh *memShare) ReadAt(ctx context.Context, off int64, bufs ...[]byte) (int, error) {
 	if sh.server.onRead != nil {
 		if err := sh.server.onRead(ctx, sh.num, off); err != nil {
+			return 0, err
+		}
+	}
+	if sh.server.onBytes != nil {
+		want := 0
+		for _, b := range bufs {
+			want += len(b)
+		}
+		if err := sh.server.onBytes(ctx, want); err != nil {
 			return 0, err
 		}
 	}

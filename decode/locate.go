@@ -152,7 +152,7 @@ func (f *File) list(ctx context.Context, q *inquiry) []*share {
 	ctx, cancel := context.WithTimeoutCause(ctx, f.client.timeout, errTimeout)
 	defer cancel()
 	var nums []int
-	r, err := m.begin(ctx, f)
+	r, err := m.begin(ctx, f, 0)
 	if err == nil {
 		nums, err = m.Shares(ctx, f.cap.index)
 		m.end(f, r, 0, err == nil)
@@ -205,7 +205,7 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 		f.notifyLocked()
 		f.mu.Unlock()
 	}()
-	if m := shares[0].member; turn < len(usualSegments) && m.pace.isFar() {
+	if m := shares[0].member; turn < len(usualSegments) && m.pace.roundTrip() > nearby {
 		f.work.Go(func() { f.guessUEB(ctx, shares[0], usualSegments[turn]) })
 	}
 	for _, s := range shares {

@@ -15,8 +15,12 @@ type member struct {
 	uses     int        // by the Client, and by each File and Put; at 0 it is closed; guarded by Client.mu
 }
 
-// maxRequests is how many reads of one server are under way at a time.
-const maxRequests = 16
+// maxRequests is how many reads of one server are under way at a time, of a slow one fewer: no more than
+// it can answer in maxQueue, so that nobody waits for longer who comes next.
+const (
+	maxRequests = 16
+	maxQueue    = 5 * time.Second
+)
 
 func newMember(s Server) *member {
 	return &member{Server: s, requests: newAllowance(maxRequests), uses: 1}
@@ -24,23 +28,24 @@ func newMember(s Server) *member {
 
 // request is a request to a member under way.
 type request struct {
-	load  int // requests under way with it, itself included
+	load  int   // requests under way with it, itself included
+	cost  int64 // of the member's requests
 	began time.Time
 }
 
-// begin waits until f may ask the member for something; end follows.
-func (m *member) begin(ctx context.Context, f *File) (request, error) {
-	if err := m.requests.acquire(ctx, f, 1); err != nil {
-		return request{}, err
-	}
-	return request{load: m.pace.begin(), began: time.Now()}, nil
+// begin waits until f may ask the member for so many bytes; end follows.
+func (m *member) begin(ctx context.Context, f *File, bytes int) (request, error) {
+	r := request{cost: m.pace.enqueue(bytes)}
+	err := m.requests.acquire(ctx, f, r.cost)
+	r.load, r.began = m.pace.begin(err == nil), time.Now()
+	return r, err
 }
 
 // end learns from a request how quick the member is: one that brought bytes, or one that did not
 // succeed for whatever reason.
 func (m *member) end(f *File, r request, bytes int, ok bool) {
 	m.pace.end(r.load, bytes, time.Since(r.began), ok)
-	m.requests.release(f, 1)
+	m.requests.release(f, r.cost)
 }
 
 // SetServers replaces the servers, in order of preference. Those that were there with the same

@@ -12,6 +12,7 @@ import (
 // shared by its reads. Safe for concurrent use.
 type pace struct {
 	mu       sync.Mutex
+	queued   int           // reads that are to begin
 	running  int           // reads under way
 	latency  time.Duration // of a request that brings next to nothing; 0: unknown
 	rate     float64       // bytes a second; 0: unknown
@@ -31,11 +32,25 @@ const (
 	longestBackoff = time.Minute
 )
 
-// begin notes that a read begins and returns how many are under way with it.
-func (p *pace) begin() int {
+// enqueue notes that a read is to begin, and returns which part of maxRequests it takes.
+func (p *pace) enqueue(bytes int) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.running++
+	p.queued++
+	if p.rate == 0 {
+		return 1
+	}
+	return int64(min(max(maxRequests*float64(bytes)/(p.rate*maxQueue.Seconds()), 1), maxRequests))
+}
+
+// begin notes that a read begins that was queued, or is given up, and returns how many are under way with it.
+func (p *pace) begin(ok bool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queued--
+	if ok {
+		p.running++
+	}
 	return p.running
 }
 
@@ -93,11 +108,11 @@ func (p *pace) failLocked(now time.Time) {
 }
 
 // isLate notes that a read is late that began then, which is a failure if the server has answered
-// nothing since. It returns how often it has failed in a row, 0 if this changes nothing.
+// nothing for half of that time. It returns how often it has failed in a row, 0 if this changes nothing.
 func (p *pace) isLate(now, began time.Time) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if before := p.failures; !p.answered.After(began) {
+	if before := p.failures; now.Sub(p.answered) > now.Sub(began)/2 {
 		if p.failLocked(now); p.failures > before {
 			return p.failures
 		}
@@ -131,7 +146,7 @@ func (p *pace) lateNext(bytes int, most time.Duration) time.Duration {
 	if p.latency == 0 || (p.rate == 0 && bytes > smallRead) {
 		return most
 	}
-	expected := float64(p.expectedLocked(bytes, float64(p.running+1)))
+	expected := float64(p.expectedLocked(bytes, float64(p.queued+p.running+1)))
 	spread := p.spread
 	if bytes <= smallRead {
 		spread = max(spread, firstSpread)
@@ -139,27 +154,34 @@ func (p *pace) lateNext(bytes int, most time.Duration) time.Duration {
 	return min(max(time.Duration(expected*(1.5+4*spread)), leastLate), most)
 }
 
-// isFar tells whether a request to the server costs time in which others could be made.
-func (p *pace) isFar() bool {
+// roundTrip returns the time of a request that brings next to nothing, 0 if it is unknown.
+func (p *pace) roundTrip() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.latency > nearby
+	return p.latency
 }
 
-// lastClass is the class of servers that are to be tried again later only.
-const lastClass = 64
+const (
+	untriedClass = 32 // of servers that have yet to bring their first block
+	lastClass    = 64 // of servers that are to be tried again later only
+)
 
 // class ranks the server for a read of so many bytes beside more others: less is quicker,
-// by factors of two. Below some milliseconds nothing is gained by preferring one to another.
-func (p *pace) class(now time.Time, bytes, more int) int {
+// by factors of the square root of two. Sure leaves it to others to find out whether a server has recovered. Below some milliseconds nothing is gained by preferring one to another.
+func (p *pace) class(now time.Time, bytes, more int, sure bool) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.failures > 0 && (p.running > 0 || now.Before(p.until)) {
+	others := p.queued + p.running + more
+	if p.failures > 0 && (sure || others > more || now.Before(p.until)) {
 		return lastClass
 	}
-	load := float64(p.running + 1 + more)
+	if p.rate == 0 && others > 0 {
+		return untriedClass + min(others, lastClass-untriedClass-1) // one read is enough to find out
+	}
+	load := float64(others + 1)
 	if idle := now.Sub(p.measured); idle > time.Second {
 		load *= math.Exp2(-float64(idle) / float64(forgetting))
 	}
-	return bits.Len64(uint64(p.expectedLocked(bytes, load) / (4 * time.Millisecond)))
+	quanta := uint64(p.expectedLocked(bytes, load) / (4 * time.Millisecond))
+	return min(bits.Len64(quanta*quanta), untriedClass-1)
 }

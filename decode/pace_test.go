@@ -6,8 +6,14 @@ import (
 	"time"
 )
 
+// start begins a read.
+func start(p *pace) int {
+	p.enqueue(0)
+	return p.begin(true)
+}
+
 // ask has the server answer a read in the time.
-func ask(p *pace, bytes int, took time.Duration) { p.end(p.begin(), bytes, took, true) }
+func ask(p *pace, bytes int, took time.Duration) { p.end(start(p), bytes, took, true) }
 
 func TestPaceRanks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -18,14 +24,14 @@ func TestPaceRanks(t *testing.T) {
 			ask(&slow, 100, 10*time.Millisecond)
 			ask(&slow, 1<<20, 500*time.Millisecond)
 		}
-		class := func(p *pace) int { return p.class(time.Now(), 1<<20, 0) }
+		class := func(p *pace) int { return p.class(time.Now(), 1<<20, 0, false) }
 		if a, b, c := class(&unknown), class(&quick), class(&slow); a > b || b >= c {
 			t.Errorf("classes of an unknown, a quick and a slow server: %d, %d, %d", a, b, c)
 		}
 		// What is under way on the quick one delays what comes.
 		idle := class(&quick)
 		for range 60 {
-			quick.begin()
+			start(&quick)
 		}
 		if busy := class(&quick); busy <= idle || busy < class(&slow) {
 			t.Errorf("busy with 60 reads it is of class %d, idle of %d", busy, idle)
@@ -76,15 +82,15 @@ func TestPaceBackoff(t *testing.T) {
 			if again := p.fail(time.Now()); again != until {
 				t.Fatal("what fails at the same time counts twice")
 			}
-			if p.class(time.Now(), 1, 0) != lastClass {
+			if p.class(time.Now(), 1, 0, false) != lastClass {
 				t.Fatal("it is preferred to servers that answer")
 			}
 			time.Sleep(want)
-			if p.class(time.Now(), 1, 0) == lastClass {
+			if p.class(time.Now(), 1, 0, false) == lastClass {
 				t.Fatal("it is not tried again")
 			}
-			n := p.begin()
-			if p.class(time.Now(), 1, 0) != lastClass {
+			n := start(&p)
+			if p.class(time.Now(), 1, 0, false) != lastClass {
 				t.Fatal("it is tried by several at a time")
 			}
 			p.end(n, 0, time.Second, false)
@@ -113,10 +119,10 @@ func TestDepth(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var d depth
-			alone := d.want()
+			alone := d.want(0)
 			var calls []int // the load with which each began, in their order
 			for range 5000 {
-				for d.running < d.want() && d.running < 1000 {
+				for d.running < d.want(0) && d.running < 1000 {
 					calls = append(calls, d.begin())
 				}
 				took := max(test.latency, time.Duration(float64(d.running)/test.rate*float64(time.Second)))
@@ -125,7 +131,7 @@ func TestDepth(t *testing.T) {
 				calls = calls[1:]
 			}
 			measuring := d.isOldLocked(time.Now())
-			if n := d.want() - alone; !measuring && (n < test.least || n > test.most) {
+			if n := d.want(0) - alone; !measuring && (n < test.least || n > test.most) {
 				t.Errorf("%s: %d calls more than processors, want %d to %d", test.name, n, test.least, test.most)
 			}
 		})

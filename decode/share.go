@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"spillway/decode/chk"
@@ -83,7 +84,7 @@ func (s *share) openNow(ctx context.Context) (*openShare, error) {
 	}
 	o := &openShare{share: s, bytes: bytes}
 	head := make([]byte, chk.HeaderSize)
-	n, err := o.readAt(ctx, 0, head)
+	n, err := o.readAt(ctx, nil, 0, head)
 	if err == nil || errors.Is(err, io.EOF) {
 		o.header, err = chk.ParseHeader(head[:n])
 		if err != nil {
@@ -116,11 +117,19 @@ func timeoutCause(ctx context.Context, err error) error {
 	return err
 }
 
-// readAt is grid.Share's ReadAt, one of those that the server answers at a time.
-func (o *openShare) readAt(ctx context.Context, off int64, bufs ...[]byte) (int, error) {
-	r, err := o.member.begin(ctx, o.file)
+// readAt is grid.Share's ReadAt when the server's turn has come to answer it, which began, if
+// not nil, is told (Unix time in nanoseconds).
+func (o *openShare) readAt(ctx context.Context, began *atomic.Int64, off int64, bufs ...[]byte) (int, error) {
+	want := 0
+	for _, b := range bufs {
+		want += len(b)
+	}
+	r, err := o.member.begin(ctx, o.file, want)
 	if err != nil {
 		return 0, err
+	}
+	if began != nil {
+		began.Store(r.began.UnixNano())
 	}
 	n, err := o.bytes.ReadAt(ctx, off, bufs...)
 	o.member.end(o.file, r, n, err == nil || errors.Is(err, io.EOF))
@@ -136,7 +145,7 @@ func (o *openShare) read(ctx context.Context, off int64, bufs ...[]byte) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.file.client.timeout, errTimeout)
 	defer cancel()
-	n, err := o.readAt(ctx, off, bufs...)
+	n, err := o.readAt(ctx, nil, off, bufs...)
 	switch {
 	case n == want:
 		return nil
@@ -223,7 +232,6 @@ const manyLate = 3
 // isLate notes that a read that began then has not ended in its time.
 func (s *share) isLate(now, began time.Time) {
 	f := s.file
-	f.client.hedged.Add(1)
 	if s.member.pace.isLate(now, began) == manyLate {
 		f.client.log.Info("server was late several times and is hardly asked any more", "file", f.id, "server", s.member.String())
 	}
@@ -269,7 +277,7 @@ func (o *openShare) readUEB(ctx context.Context) ([]byte, error) {
 	b := make([]byte, field+uebGuess)
 	ctx, cancel := context.WithTimeoutCause(ctx, o.file.client.timeout, errTimeout)
 	defer cancel()
-	n, err := o.readAt(ctx, o.header.UEB, b)
+	n, err := o.readAt(ctx, nil, o.header.UEB, b)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, o.blame(uebPart, timeoutCause(ctx, err))
 	}

@@ -47,7 +47,7 @@ func (f *serverFlags) servers(log *slog.Logger) ([]gridServer, error) {
 // gridFlags are those of every command that reads or writes shares.
 type gridFlags struct {
 	serverFlags
-	DecodeMemory size `default:"64MiB" help:"Memory for what is being decoded, over all files. Far servers need it to be kept busy."`
+	DecodeMemory size `default:"128MiB" help:"Memory for what is being decoded, over all files. Far servers need it to be kept busy."`
 }
 
 // client returns a client of the servers. The caller closes it.

@@ -1,0 +1,282 @@
+package decode_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/decode"
+	"spillway/decode/grid"
+)
+
+// line is the way to a server: requests take a round trip, and what they bring passes one after the other.
+type line struct {
+	roundTrip time.Duration
+
+	mu    sync.Mutex
+	rate  float64   // bytes a second
+	free  time.Time // when the line has passed what it was given
+	bytes int       // that it has passed
+}
+
+func (l *line) setRate(rate float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rate = rate
+}
+
+// pass waits until so many bytes have come. They pass in pieces, so that a change of the rate shows.
+func (l *line) pass(ctx context.Context, bytes int) error {
+	wait := func(until time.Time) error {
+		select {
+		case <-time.After(time.Until(until)):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := wait(time.Now().Add(l.roundTrip)); err != nil {
+		return err
+	}
+	for bytes > 0 {
+		piece := min(bytes, 16<<10)
+		bytes -= piece
+		l.mu.Lock()
+		if now := time.Now(); l.free.Before(now) {
+			l.free = now
+		}
+		l.free = l.free.Add(time.Duration(float64(piece) / l.rate * float64(time.Second)))
+		l.bytes += piece
+		until := l.free
+		l.mu.Unlock()
+		if err := wait(until); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// farFile is a file for servers far away, uploaded once: it is the tests' time that this takes.
+type farFile struct {
+	cap    decode.Cap
+	data   []byte
+	shares map[grid.StorageIndex]map[int][]byte
+}
+
+const farSize = 100_000_000
+
+var aFarFile = sync.OnceValues(func() (farFile, error) {
+	server := newGrid(1)[0]
+	data := plaintext(farSize)
+	client, err := decode.New(decode.Config{Servers: asServers([]*memServer{server})})
+	if err != nil {
+		return farFile{}, err
+	}
+	defer client.Close()
+	c, err := client.Put(context.Background(), bytes.NewReader(data), decode.PutOptions{Happy: 1})
+	return farFile{c, data, server.shares}, err
+})
+
+// farServers returns a file with one share on each of ten servers behind lines.
+func farServers(t *testing.T, roundTrip time.Duration, rate float64) ([]*memServer, []*line, decode.Cap, []byte) {
+	t.Helper()
+	f, err := aFarFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers := newGrid(10)
+	lines := make([]*line, len(servers))
+	for i, s := range servers {
+		for si, shares := range f.shares {
+			s.shares[si] = map[int][]byte{i: shares[i]}
+		}
+		lines[i] = &line{roundTrip: roundTrip, rate: rate}
+		s.onShares = func(ctx context.Context) error { return lines[i].pass(ctx, 0) }
+		s.onBytes = lines[i].pass
+	}
+	return servers, lines, f.cap, f.data
+}
+
+// download reads the file as the spool does, and calls at, if not nil, before each run.
+func download(ctx context.Context, f *decode.File, at func(chunk int64)) ([]byte, error) {
+	s := newSink(f.Size())
+	chunks := (f.Size()-1)/f.ChunkSize() + 1
+	var mu sync.Mutex
+	var errs error
+	var group sync.WaitGroup
+	next, workers := int64(0), 1
+	var work func()
+	work = func() {
+		for {
+			mu.Lock()
+			i, wanted := next, f.Workers()
+			if i >= chunks || workers > wanted || errs != nil {
+				workers--
+				mu.Unlock()
+				return
+			}
+			next += f.Run()
+			if workers < wanted {
+				workers++
+				group.Go(work)
+			}
+			if at != nil {
+				at(i)
+			}
+			mu.Unlock()
+			if err := f.WriteChunks(ctx, i, min(f.Run(), chunks-i), s); err != nil {
+				mu.Lock()
+				errs = errors.Join(errs, err)
+				mu.Unlock()
+			}
+		}
+	}
+	group.Go(work)
+	group.Wait()
+	return s.bytes, errs
+}
+
+// timed returns how long the download of an open file takes, by the bubble's clock.
+func timed(t *testing.T, client *decode.Client, c decode.Cap, data []byte, at func(chunk int64)) time.Duration {
+	t.Helper()
+	f, err := client.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	start := time.Now()
+	if got, err := download(t.Context(), f, at); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("%v", err)
+	}
+	return time.Since(start)
+}
+
+const farRate = 10e6 // bytes a second, of each server
+
+// TestDistance: all servers are made use of, as far as they are fast, however far away they are.
+func TestDistance(t *testing.T) {
+	for roundTrip, least := range map[time.Duration]float64{time.Millisecond: 60, 20 * time.Millisecond: 50, 100 * time.Millisecond: 35, 300 * time.Millisecond: 15} {
+		synctest.Test(t, func(t *testing.T) {
+			servers, _, c, data := farServers(t, roundTrip, farRate)
+			took := timed(t, newClient(t, decode.Config{Servers: asServers(servers)}), c, data, nil)
+			rate := farSize / took.Seconds() / 1e6
+			t.Logf("round trip %v: %.0f MB/s", roundTrip, rate)
+			if rate < least {
+				t.Errorf("round trip %v: %.0f MB/s from servers that give 100", roundTrip, rate)
+			}
+		})
+	}
+}
+
+// TestSlowedServers: servers that become slow, or silent, in mid-download are replaced.
+func TestSlowedServers(t *testing.T) {
+	for _, roundTrip := range []time.Duration{time.Millisecond, 100 * time.Millisecond} {
+		var undisturbed time.Duration
+		for _, test := range []struct {
+			name   string
+			rate   float64 // 0: undisturbed
+			slowed int
+			pause  time.Duration
+		}{
+			{"undisturbed", 0, 0, 0}, {"one at 1 Mbit/s", 125e3, 1, 2 * time.Second}, {"one silent", 1, 1, 2 * time.Second},
+			{"four at 1 Mbit/s", 125e3, 4, 4 * time.Second}, {"four silent", 1, 4, 4 * time.Second},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				servers, lines, c, data := farServers(t, roundTrip, farRate)
+				client := newClient(t, decode.Config{Servers: asServers(servers)})
+				took := timed(t, client, c, data, func(chunk int64) {
+					if chunk == 20 && test.slowed > 0 {
+						for _, l := range lines[:test.slowed] {
+							l.setRate(test.rate)
+						}
+					}
+				})
+				if test.slowed == 0 {
+					undisturbed = took
+				}
+				t.Logf("round trip %v, %s: %v, %d reads hedged", roundTrip, test.name, took, client.Stats().HedgedReads)
+				if most := undisturbed*10/time.Duration(10-test.slowed) + test.pause; took > most {
+					t.Errorf("round trip %v, %s: it took %v, undisturbed %v", roundTrip, test.name, took, undisturbed)
+				}
+			})
+		}
+	}
+}
+
+// TestSlowServerNeeded: with k servers only, the slowest sets the pace, and nothing times out.
+func TestSlowServerNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers, lines, c, data := farServers(t, 20*time.Millisecond, farRate)
+		lines[1].setRate(125e3)
+		client := newClient(t, decode.Config{Servers: asServers(servers[:3])})
+		took := timed(t, client, c, data, nil)
+		least := farSize / 3 / 125 * time.Millisecond
+		if took > least*5/4 || client.Stats().ServerErrors != 0 {
+			t.Errorf("it took %v, %v at least; %d errors", took, least, client.Stats().ServerErrors)
+		}
+	})
+}
+
+// TestServerStartedAnew: a download outlasts a pause of servers that it cannot do without.
+func TestServerStartedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers, _, c, data := farServers(t, 20*time.Millisecond, farRate)
+		var until atomic.Pointer[time.Time]
+		for _, s := range servers[:2] {
+			s.onRead = func(context.Context, int, int64) error {
+				if then := until.Load(); then != nil && time.Now().Before(*then) {
+					return errors.New("connection refused")
+				}
+				return nil
+			}
+		}
+		client := newClient(t, decode.Config{Servers: asServers(servers[:3])})
+		took := timed(t, client, c, data, func(chunk int64) {
+			if chunk == 20 {
+				then := time.Now().Add(5 * time.Second)
+				until.Store(&then)
+			}
+		})
+		if took > 15*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// TestFilesBesideEachOther: a file that is opened while another one keeps slow servers busy gets its first
+// chunk although the other one has requests enough under way for half a minute.
+func TestFilesBesideEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers, lines, c, data := farServers(t, 20*time.Millisecond, 1e6)
+		servers = servers[:3]
+		small := newGrid(1)
+		d := put(t, small, plaintext(3_000_000), decode.PutOptions{})
+		for i, s := range servers {
+			si := storageIndex(t, d)
+			s.shares[si] = map[int][]byte{i: small[0].shares[si][i]}
+			s.onBytes = lines[i].pass
+		}
+		client := newClient(t, decode.Config{Servers: asServers(servers)})
+		var group sync.WaitGroup
+		group.Go(func() { timed(t, client, c, data, nil) })
+		time.Sleep(20 * time.Second)
+		start := time.Now()
+		f, err := client.Open(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > 15*time.Second {
+			t.Errorf("the first chunk took %v", took)
+		}
+		group.Wait()
+	})
+}
