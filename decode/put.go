@@ -242,7 +242,7 @@ func (p *put) encode(s *shipment, encoder *chk.Encoder) (ueb hashtree.Hash, err 
 		if err != nil {
 			s.cancel(err)
 		}
-		out.work.Wait()
+		out.close()
 	}()
 	if err := out.next(); err != nil {
 		return ueb, err
@@ -304,7 +304,7 @@ type pieces struct {
 	shipment *shipment
 	room     int64       // bytes of each share in a piece
 	most     int         // pieces at the same time
-	made     int         // pieces
+	all      []*piece    // that there are
 	free     chan *piece // those that have arrived
 	filling  *piece
 	work     sync.WaitGroup // pieces on their way
@@ -313,7 +313,7 @@ type pieces struct {
 type piece struct {
 	off   int64  // in the shares
 	n     int64  // bytes of each share
-	bytes []byte // of share 0, of share 1, ..., each with the same room
+	bytes buffer // of share 0, of share 1, ..., each with the same room
 	views [][]byte
 }
 
@@ -324,9 +324,11 @@ func (o *pieces) next() error {
 		off = o.filling.off + o.filling.n
 		o.ship()
 	}
-	if o.made < o.most && len(o.free) == 0 {
-		o.made++
-		o.free <- &piece{bytes: make([]byte, int64(o.shipment.n)*o.room), views: make([][]byte, o.shipment.n)}
+	if len(o.all) < o.most && len(o.free) == 0 {
+		p := &piece{views: make([][]byte, o.shipment.n)}
+		p.bytes = p.bytes.resized(o.shipment.n*int(o.room), 0)
+		o.all = append(o.all, p)
+		o.free <- p
 	}
 	select {
 	case o.filling = <-o.free:
@@ -347,6 +349,14 @@ func (o *pieces) extend(n int) [][]byte {
 	}
 	f.n += int64(n)
 	return f.views
+}
+
+// close waits until all pieces have arrived or are lost, and gives their memory back.
+func (o *pieces) close() {
+	o.work.Wait()
+	for _, p := range o.all {
+		p.bytes.free()
+	}
 }
 
 // ship sends what is filled to all servers.

@@ -445,6 +445,47 @@ func TestUploadRequests(t *testing.T) {
 	}
 }
 
+// TestUploadCancel: what was given to a write that is cancelled, or that is answered before it is sent, belongs
+// to its caller again, as the race detector sees.
+func TestUploadCancel(t *testing.T) {
+	for _, answered := range []bool{false, true} {
+		f := start(t)
+		s := f.client(t)
+		over := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		u, err := s.Create(ctx, gridtest.StorageIndex(), 0, 1<<20, gridtest.Lease(grid.StorageIndex{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPatch {
+				return false
+			}
+			io.ReadFull(r.Body, make([]byte, 1000))
+			if answered {
+				raw(w, "HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
+			} else {
+				cancel()
+				<-over
+			}
+			return true
+		})
+		p := make([]byte, 1<<20-1)
+		_, err = u.WriteAt(p, 0)
+		close(over)
+		if err == nil || answered == errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		for i := range p {
+			p[i] = 1
+		}
+		if err := u.Abort(); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+}
+
 // TestWatch: only a server that takes and says nothing is given up.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

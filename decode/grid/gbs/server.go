@@ -153,7 +153,7 @@ func transportError(ctx context.Context, err error) error {
 
 // do sends one request and returns the answer, whatever its status. The caller ends it
 // with discard or by closing the body, which closes the connection unless all has been read.
-func (s *Server) do(ctx context.Context, method, path string, more http.Header, body []byte) (*http.Response, error) {
+func (s *Server) do(ctx context.Context, method, path string, more http.Header, body *outgoing) (*http.Response, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -168,9 +168,9 @@ func (s *Server) do(ctx context.Context, method, path string, more http.Header, 
 		}
 	}
 	if body != nil {
-		req.ContentLength = int64(len(body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(&sending{s, bytes.NewReader(body)}), nil }
-		req.Body, _ = req.GetBody()
+		req.ContentLength = int64(len(body.bytes))
+		req.GetBody = func() (io.ReadCloser, error) { return body.send(s), nil }
+		req.Body = body.send(s)
 	}
 	// Not by a http.Client, which would follow redirects and take the secrets along.
 	resp, err := s.transport.RoundTrip(req.WithContext(ctx))
@@ -181,16 +181,35 @@ func (s *Server) do(ctx context.Context, method, path string, more http.Header, 
 	return resp, nil
 }
 
+// outgoing is a request's body. The transport may read it even when it has already returned, and may
+// begin anew.
+type outgoing struct {
+	bytes   []byte
+	reading sync.WaitGroup // until nobody reads it any more
+}
+
+func (o *outgoing) send(s *Server) *sending {
+	o.reading.Add(1)
+	return &sending{server: s, body: bytes.NewReader(o.bytes), done: sync.OnceFunc(o.reading.Done)}
+}
+
 // sending is a body on its way.
 type sending struct {
 	server *Server
 	body   *bytes.Reader
+	done   func()
 }
 
 // Read is called when the connection takes more.
 func (b *sending) Read(p []byte) (int, error) {
 	b.server.move()
 	return b.body.Read(p)
+}
+
+// Close is called in the end, whatever that is.
+func (b *sending) Close() error {
+	b.done()
+	return nil
 }
 
 func (s *Server) move() { s.moved.Store(int64(time.Since(s.made))) }
@@ -239,7 +258,12 @@ func discard(resp *http.Response) {
 // call sends one request whose answer is CBOR of a few bytes, to be decoded into answer.
 // If that is nil the answer does not matter.
 func (s *Server) call(ctx context.Context, method, path string, more http.Header, body []byte, status int, answer any) error {
-	resp, err := s.do(ctx, method, path, more, body)
+	var out *outgoing
+	if body != nil {
+		out = &outgoing{bytes: body}
+		defer out.reading.Wait() // the body is the caller's again
+	}
+	resp, err := s.do(ctx, method, path, more, out)
 	if err != nil {
 		return err
 	}
