@@ -88,6 +88,12 @@ func (g *grid) restart(t *testing.T, number int, change func()) {
 	if change != nil {
 		change()
 	}
+	g.start(t, number)
+}
+
+// start starts a storage node that has been killed, and waits until it is up.
+func (g *grid) start(t *testing.T, number int) {
+	t.Helper()
 	if err := json.NewEncoder(g.stdin).Encode(map[string]int{"start": number}); err != nil {
 		t.Fatal(err)
 	}

@@ -78,11 +78,18 @@ func RunBoth(tb testing.TB, args ...string) (string, string, error) {
 	ctx, cancel := context.WithTimeout(tb.Context(), 5*patience)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Env = environment(tb)
+	cmd := Command(ctx, tb, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	return stdout.String(), stderr.String(), err
+}
+
+// Command returns one command of the program, not started yet. It is killed when the context ends.
+func Command(ctx context.Context, tb testing.TB, args ...string) *exec.Cmd {
+	tb.Helper()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = environment(tb)
+	return cmd
 }
 
 // Put uploads a file and returns its cap.
