@@ -2,10 +2,6 @@ package interop_test
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,45 +14,20 @@ import (
 	"spillway/decode/grid/gridtest"
 	"spillway/scripts/internal/gateway"
 	"spillway/scripts/internal/sample"
+	"spillway/scripts/internal/tahoe"
 )
 
 // urls returns the pb:// URLs of the storage nodes.
 func (g *grid) urls(t *testing.T) (urls []string) {
 	t.Helper()
 	for _, dir := range g.Storage {
-		private := filepath.Join(filepath.Dir(dir), "private")
-		furl, err := os.ReadFile(filepath.Join(private, "storage.furl"))
+		url, err := tahoe.URL(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, place, _ := strings.Cut(strings.TrimSpace(string(furl)), "@")
-		urls = append(urls, "pb://"+nodeKey(t, filepath.Join(private, "node.pem"))+"@"+place+"#v=1")
+		urls = append(urls, url)
 	}
 	return urls
-}
-
-// nodeKey returns the key by which URLs name the node with that certificate.
-func nodeKey(t *testing.T, file string) string {
-	t.Helper()
-	rest, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			t.Fatalf("no certificate in %s", file)
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		hash := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-		return base64.RawURLEncoding.EncodeToString(hash[:])
-	}
 }
 
 // TestGBS is TestInterop through the storage nodes themselves instead of their directories.
@@ -186,12 +157,12 @@ func corrupt(t *testing.T, g *grid, gw *gateway.Gateway) {
 func refused(t *testing.T, g *grid, urls []string) {
 	file, _ := sample.Write(t, 7, 1000)
 	cap := g.put(t, file)
-	_, swissnum, _ := strings.Cut(strings.TrimSuffix(urls[0], "#v=1"), "@")
+	key, swissnum, _ := strings.Cut(strings.TrimSuffix(urls[0], "#v=1"), "@")
 	_, swissnum, _ = strings.Cut(swissnum, "/")
 	const wrong = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	for name, test := range map[string]struct{ from, to, want string }{
 		"swissnum": {"/" + swissnum, "/ab" + swissnum, "refuses the swissnum"},
-		"key":      {nodeKey(t, filepath.Join(filepath.Dir(g.Storage[0]), "private", "node.pem")), wrong, "another server answers"},
+		"key":      {strings.TrimPrefix(key, "pb://"), wrong, "another server answers"},
 	} {
 		url := strings.Replace(urls[0], test.from, test.to, 1)
 		for _, args := range [][]string{{"get", "--server", url, cap}, {"put", "--server", url, file}, {"check", "--json", "--server", url, cap}} {
