@@ -122,14 +122,16 @@ func leases(t *testing.T, g *grid, urls []string) {
 	}
 }
 
-// corrupt: the operator of a server that holds a bad share is told, once.
+// corrupt: the operator of a server that holds a bad share is told, once. As few shares are good as can be, so
+// that no reader gets by without a bad one.
 func corrupt(t *testing.T, g *grid, gw *gateway.Gateway) {
 	const size = 5_000_000
 	file, want := sample.Write(t, 9, size)
 	cap := g.put(t, file)
-	shares := sharesOf(t, g, cap)
-	bad := shares[slices.IndexFunc(shares, func(s string) bool { return filepath.Base(s) == "0" })]
-	flipByte(t, bad)
+	const k = 3
+	for _, share := range sharesOf(t, g, cap)[k:] {
+		flipByte(t, share)
+	}
 	resp, err := http.Get(gw.File(cap))
 	if err != nil {
 		t.Fatal(err)
@@ -138,18 +140,29 @@ func corrupt(t *testing.T, g *grid, gw *gateway.Gateway) {
 	if got := sample.SumOf(t, resp.Body); got != want {
 		t.Errorf("SHA-256 %s, want %s", got, want)
 	}
-	node := filepath.Dir(bad[:strings.Index(bad, "/shares/")])
-	advisories := func() []string {
-		found, err := filepath.Glob(filepath.Join(node, "storage", "corruption-advisories", "*"))
-		if err != nil {
-			t.Fatal(err)
+	advisories := func() (all []string) {
+		for _, dir := range g.Storage {
+			found, err := filepath.Glob(filepath.Join(dir, "corruption-advisories", "*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, found...)
 		}
-		return found
+		return all
 	}
 	gateway.Await(t, "a corruption advisory", func() bool { return len(advisories()) > 0 })
-	text, err := os.ReadFile(advisories()[0])
-	if err != nil || !bytes.Contains(text, []byte("block")) || len(advisories()) != 1 {
-		t.Errorf("%d advisories, %v:\n%s", len(advisories()), err, text)
+	told := map[string]bool{}
+	for _, advisory := range advisories() {
+		text, err := os.ReadFile(advisory)
+		if err != nil || !bytes.Contains(text, []byte("block")) {
+			t.Errorf("%v: %s", err, text)
+		}
+		// A time, the storage index and the share's number.
+		_, share, _ := strings.Cut(filepath.Base(advisory), "--")
+		if told[share] {
+			t.Errorf("told of %s twice", share)
+		}
+		told[share] = true
 	}
 }
 

@@ -80,7 +80,7 @@ func TestS3Copy(t *testing.T) {
 }
 
 // TestS3Dies: connections break in the middle of answers, and then a server dies in the middle of
-// a download; other servers have shares enough.
+// a download; the other servers have just shares enough.
 func TestS3Dies(t *testing.T) {
 	dying, cut, well := s3test.Start(t), s3test.Start(t), s3test.Start(t)
 	proxy := cutter.Start(t, cut.Host, func(conn int) cutter.Cut {
@@ -88,8 +88,8 @@ func TestS3Dies(t *testing.T) {
 	})
 	const size = 30_000_000
 	file, want := sample.Write(t, 12, size)
-	direct := []string{dying.Bucket(t, "shares"), cut.Bucket(t, "shares"), well.Bucket(t, "shares"), t.TempDir(), t.TempDir()}
-	cap := gateway.Put(t, direct, file, "--k", "3", "--n", "5")
+	direct := []string{dying.Bucket(t, "shares"), cut.Bucket(t, "shares"), well.Bucket(t, "shares"), t.TempDir()}
+	cap := gateway.Put(t, direct, file, "--k", "3", "--n", "4")
 
 	servers := append([]string(nil), direct...)
 	servers[1] = strings.Replace(direct[1], cut.Host, proxy.Addr, 1)
