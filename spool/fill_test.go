@@ -383,17 +383,19 @@ func TestWaitCancelled(t *testing.T) {
 	})
 }
 
-// What lies outside the file cannot be wanted.
 // TestWaitAlone: while a reader waits for a chunk, only what is wanted is decoded beside it; when it gives up,
 // the rest is.
 func TestWaitAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{})
 		defer closeSpool(t, s)
-		release := make(chan struct{})
+		release, waits := make(chan struct{}), make(chan struct{})
 		f := &file{workers: 2, key: "f", size: 1000, chunk: 100, before: func(_ context.Context, i int64) error {
-			if i == 5 {
+			switch i {
+			case 5:
 				<-release
+			case 6:
+				<-waits
 			}
 			return nil
 		}}
@@ -405,6 +407,8 @@ func TestWaitAlone(t *testing.T) {
 			_, err := r.Wait(ctx, 500)
 			waited <- err
 		}()
+		synctest.Wait()
+		close(waits)
 		synctest.Wait()
 		if got := f.chunks(); !slices.Contains(got, 5) || slices.Contains(got, 9) {
 			t.Errorf("decoding %v while the reader waits", got)
@@ -423,6 +427,7 @@ func TestWaitAlone(t *testing.T) {
 	})
 }
 
+// What lies outside the file cannot be wanted.
 func TestWantOutside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{})
