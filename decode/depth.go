@@ -23,7 +23,7 @@ const (
 	leastHolds = 20 * time.Second
 	// mostAtFirst is how many calls more than processors there are before it is known how far the servers are.
 	// With more, the first byte would have to share the way with what is not wanted yet.
-	mostAtFirst = 2
+	mostAtFirst = 4
 )
 
 // begin notes that a call begins and returns how many are under way with it.
