@@ -41,7 +41,7 @@ type scale struct {
 }
 
 var (
-	fullScale  = scale{rounds: 5, nodes: 10, large: 500e6, medium: 100e6, small: 8e6, opens: 5, cut: 4 * time.Second}
+	fullScale  = scale{rounds: 5, nodes: 10, large: 500e6, medium: 100e6, small: 8e6, opens: 5, cut: 3 * time.Second}
 	quickScale = scale{rounds: 1, nodes: 5, large: 100e6, medium: 30e6, small: 4e6, opens: 3, cut: 2 * time.Second}
 )
 
@@ -223,7 +223,7 @@ func (l *lab) openScene(ctx context.Context, far bool) (_ *scene, err error) {
 		if s.net, err = distance.Open(1); err != nil {
 			return nil, err
 		}
-		layout.Near, layout.Far = s.net.Near.Path(), s.net.Far.Path()
+		layout.Far = s.net.Far.Path()
 		layout.Hosts = []string{distance.Address(l.nodes).String()}
 	} else {
 		layout.Hosts = []string{"127.0.0.1"}
@@ -235,6 +235,7 @@ func (l *lab) openScene(ctx context.Context, far bool) (_ *scene, err error) {
 		}
 		layout.Hosts = append(layout.Hosts, host)
 	}
+	layout.Prefix = s.prefix()
 	if s.grid, err = tahoe.Start(ctx, l.root, s.dir, layout); err != nil {
 		return nil, err
 	}

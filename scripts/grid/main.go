@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
 
 	"spillway/scripts/internal/compare"
 )
@@ -72,6 +73,9 @@ func (c *cli) run(ctx context.Context) (err error) {
 	if len(chosen) == 0 {
 		return fmt.Errorf("no row matches %s; --list lists them", c.Run)
 	}
+	if err := goAhead(); err != nil {
+		return err
+	}
 	start := time.Now()
 	l, err := openLab(ctx, s)
 	if err != nil {
@@ -107,6 +111,27 @@ func (c *cli) run(ctx context.Context) (err error) {
 		return fmt.Errorf("%d sides of rows failed", failed)
 	}
 	return nil
+}
+
+// ahead is by how much this process is nicer to itself than to the programs it starts: a network does not wait for a processor
+// that its servers have.
+const ahead = 10
+
+// goAhead starts this process anew with a higher priority, as Linux has one for each thread, unless it has it already.
+func goAhead() error {
+	const usual = 20 // getpriority(2) returns 20 less the nice value
+	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil || now >= usual+ahead {
+		return os.NewSyscallError("getpriority", err)
+	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, -ahead); err != nil {
+		return fmt.Errorf("run this as root: %w", os.NewSyscallError("setpriority", err))
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return os.NewSyscallError("execve", unix.Exec(self, os.Args, os.Environ()))
 }
 
 // publish prints the report, or replaces the one in the checkout if everything was measured.

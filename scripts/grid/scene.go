@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -36,6 +37,15 @@ func (s *scene) close() {
 		s.net.Close()
 	}
 	os.RemoveAll(s.dir)
+}
+
+// prefix is what programs are started by: at their usual priority, where the gateways are.
+func (s *scene) prefix() []string {
+	args := []string{"nice", "-n", strconv.Itoa(ahead)}
+	if s.net != nil {
+		args = append(args, "nsenter", "--net="+s.net.Near.Path())
+	}
+	return args
 }
 
 // near calls f where the gateways are.
@@ -120,10 +130,7 @@ func ourGateway(ctx context.Context, s *scene) (*gateway, error) {
 		return nil, err
 	}
 	g.address, g.admin = addresses[0], addresses[1]
-	args := []string{s.spillway, "serve", "--listen", g.address, "--admin-listen", g.admin, "--spool-dir", g.spool}
-	if s.net != nil {
-		args = append([]string{"nsenter", "--net=" + s.net.Near.Path()}, args...)
-	}
+	args := append(s.prefix(), s.spillway, "serve", "--listen", g.address, "--admin-listen", g.admin, "--spool-dir", g.spool)
 	for _, url := range s.urls[:s.alive] {
 		args = append(args, "--server", url)
 	}

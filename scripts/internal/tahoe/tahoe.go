@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"spillway/scripts/internal/process"
@@ -23,7 +24,7 @@ import (
 type Layout struct {
 	Hosts    []string // addresses: of the introducer, then of each storage node
 	Far      string   // the network namespace of all these, a file; "" for the caller's
-	Near     string   // that of the clients, likewise
+	Prefix   []string // a program and its arguments that start the clients, such as nsenter
 	Foolscap bool     // whether there is a second client, which speaks Foolscap to the storage nodes
 }
 
@@ -87,11 +88,8 @@ func Start(ctx context.Context, root, dir string, layout Layout) (_ *Grid, err e
 	if layout.Foolscap {
 		args = append(args, "--foolscap")
 	}
-	program := "sh"
-	if layout.Near != "" {
-		program, args = "nsenter", append([]string{"--net=" + layout.Near, program}, args...)
-	}
-	cmd := exec.Command(program, args...)
+	args = append(append(slices.Clone(layout.Prefix), "sh"), args...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.ExtraFiles = []*os.File{theirRequests, theirAnswers}
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	g := &Grid{requests: requests, answers: answers, lines: bufio.NewReader(answers)}
