@@ -20,14 +20,12 @@ type reporter struct {
 
 	mu    sync.Mutex
 	heard []string
-	told  chan struct{} // gets a token for each report
 }
 
 func (r *reporter) ReportCorrupt(ctx context.Context, si grid.StorageIndex, num int, reason string) error {
 	r.mu.Lock()
 	r.heard = append(r.heard, fmt.Sprintf("%v/%d: %s", si, num, reason))
 	r.mu.Unlock()
-	r.told <- struct{}{}
 	if r.onReport != nil {
 		return r.onReport(ctx)
 	}
@@ -51,27 +49,20 @@ func TestAdvise(t *testing.T) {
 					b[at] ^= 1
 				}
 			}
-			r := &reporter{memServer: servers[0], onReport: onReport, told: make(chan struct{}, 100)}
+			r := &reporter{memServer: servers[0], onReport: onReport}
 			var log logBook
 			client, err := decode.New(decode.Config{Servers: []decode.Server{{Server: r}}, Log: log.logger()})
 			if err != nil {
 				t.Fatal(err)
 			}
-			f, err := client.Open(t.Context(), c)
-			if err != nil {
-				t.Fatal(err)
-			}
 			for range 2 {
-				if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
+				if got, err := get(t.Context(), client, c); err != nil || !bytes.Equal(got, data) {
 					t.Errorf("%v", err)
 				}
 			}
 			want := 2
 			if name == "frozen" {
 				want = 1
-			}
-			for range want {
-				<-r.told
 			}
 			if err := client.Close(); err != nil {
 				t.Error(err)
@@ -84,5 +75,29 @@ func TestAdvise(t *testing.T) {
 				t.Errorf("the log:\n%s", log.b.String())
 			}
 		})
+	}
+}
+
+// TestCheckAdvises: who checks a file has the servers told as well, before the Client is closed.
+func TestCheckAdvises(t *testing.T) {
+	servers := newGrid(1)
+	c := put(t, servers, plaintext(300_000), decode.PutOptions{K: 2, N: 4, SegmentSize: 1000})
+	b := servers[0].shares[storageIndex(t, c)][3]
+	b[len(b)/4] ^= 1
+	r := &reporter{memServer: servers[0]}
+	client, err := decode.New(decode.Config{Servers: []decode.Server{{Server: r}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if report, err := client.Check(t.Context(), c); err != nil || report.GoodDistinct != 3 {
+			t.Errorf("%+v, %v", report, err)
+		}
+	}
+	if err := client.Close(); err != nil {
+		t.Error(err)
+	}
+	if len(r.heard) != 1 {
+		t.Errorf("told %q", r.heard)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -60,6 +59,9 @@ func (c *Client) CheckVerifyCap(ctx context.Context, v VerifyCap) (Report, error
 	return r, err
 }
 
+// checkedAtOnce is how many shares are checked side by side, as servers may be far away.
+const checkedAtOnce = 8
+
 func (f *File) check(ctx context.Context) (Report, error) {
 	ctx, done, err := f.join(ctx)
 	if err != nil {
@@ -82,12 +84,15 @@ func (f *File) check(ctx context.Context) (Report, error) {
 		}
 	}
 	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(checkedAtOnce)
 	for i, s := range f.shares {
 		g.Go(func() error {
 			var problems []string
 			for _, err := range s.check(ctx) {
 				problems = append(problems, problemText(err))
+				if corrupt := (*CorruptShareError)(nil); errors.As(err, &corrupt) {
+					s.report(err) // the log and the server's operator are told as well
+				}
 			}
 			r.Shares[i] = ShareReport{Share: s.num, Server: s.member.String(), Good: len(problems) == 0, Problems: problems}
 			return context.Cause(ctx)

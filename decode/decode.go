@@ -39,6 +39,10 @@ type Client struct {
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // calls in progress and Files
 
+	adviceCtx    context.Context // ends some time after ctx
+	cancelAdvice context.CancelCauseFunc
+	advising     sync.WaitGroup
+
 	readers sync.WaitGroup // goroutines of chunks; they end when the last File closes
 
 	mu      sync.Mutex
@@ -77,6 +81,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.adviceCtx, c.cancelAdvice = context.WithCancelCause(context.Background())
 	return c, nil
 }
 
@@ -102,7 +107,7 @@ func orDefault[T int64 | time.Duration](v, def T) T {
 }
 
 // Close cancels every call in progress, closes every File, waits for all of
-// them and closes the servers.
+// them and closes the servers. Servers that are being told of corrupt shares get two seconds more.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -121,6 +126,7 @@ func (c *Client) Close() error {
 	}
 	c.work.Wait()
 	c.readers.Wait()
+	c.endAdvice()
 	c.metadata.close()
 	return c.release(c.members)
 }

@@ -68,8 +68,6 @@ type File struct {
 	recent    []*page // the last few used, the last one first
 	pages     map[int64]*call[*page]
 	decoders  map[string]*zfec.Decoder // by the share numbers, ascending
-	untold    []*share                 // corrupt shares whose servers are still to be told
-	telling   bool                     // a goroutine tells them
 }
 
 // newFile returns a File that knows no shares yet. Id names it in the cache and the log.

@@ -11,8 +11,13 @@ import (
 type member struct {
 	Server
 	pace     pace
-	requests *allowance // of one each
-	uses     int        // by the Client, and by each File and Put; at 0 it is closed; guarded by Client.mu
+	requests *allowance
+
+	// Guarded by Client.mu.
+	uses    int              // by the Client, by each File and Put, and by who tells it something; at 0 it is closed
+	untold  []advice         // what it is still to be told
+	telling bool             // a goroutine does so
+	advised map[advised]bool // what it was told, or is to be
 }
 
 // maxRequests is how many reads of one server are under way at a time, of a slow one fewer: no more than

@@ -199,7 +199,6 @@ func (s *share) report(err error) (again time.Time) {
 		}
 		if first = s.corrupt == nil; first {
 			s.corrupt = corrupt
-			f.adviseLocked(s)
 		}
 	case errors.As(err, &server):
 		first = s.failure == nil
@@ -214,6 +213,7 @@ func (s *share) report(err error) (again time.Time) {
 	f.mu.Unlock()
 	switch {
 	case corrupt != nil && first:
+		f.client.advise(s.member, advice{f.cap.index, s.num, f.id, problemText(corrupt)})
 		f.client.corruptShares.Add(1)
 		f.client.log.Warn("corrupt share", "file", f.id, "storage_index", corrupt.StorageIndex.String(),
 			"share", corrupt.Share, "server", corrupt.Server, "part", corrupt.Part, "error", errorText(corrupt.Err))
