@@ -454,6 +454,7 @@ func TestPutMemory(t *testing.T) {
 		size := segments * 30
 		var before runtime.MemStats
 		runtime.GC()
+		runtime.GC() // what had finalizers is freed by the second one
 		runtime.ReadMemStats(&before)
 		opts := decode.PutOptions{SegmentSize: 30, Progress: func(done int64) {
 			if used := client.Stats().MemoryInUse; used > limit || used == 0 {
