@@ -241,6 +241,8 @@ func (s *Spool) take(e *entry, wanted int) (c, n int64, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.workers <= wanted {
+		// All workers together, and what they do next, lie in front of one reader.
+		e.ahead = max(readAhead, 2*wanted*int(e.run))
 		c, n = s.takeLocked(e)
 	}
 	switch {

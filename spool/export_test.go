@@ -64,7 +64,7 @@ type PlanReader struct {
 }
 
 func (p PlanState) state() (*fillState, []*Reader) {
-	f := &fillState{layout: layout{p.Size, p.ChunkSize}, run: max(1, p.Run)}
+	f := &fillState{layout: layout{p.Size, p.ChunkSize}, run: max(1, p.Run), ahead: readAhead}
 	n := f.chunks()
 	f.have, f.busy, f.bad = newChunkset(n), newChunkset(n), newChunkset(n)
 	for _, c := range p.Have {

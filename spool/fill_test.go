@@ -442,3 +442,30 @@ func TestWantOutside(t *testing.T) {
 		closeReader(t, r)
 	})
 }
+
+// TestManyWorkers: as many chunks are decoded in front of a reader that waits as the source has workers for,
+// and nothing elsewhere.
+func TestManyWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSpool(t, spool.Config{})
+		defer closeSpool(t, s)
+		f := &file{workers: 30, key: "f", size: 100 * 1000, chunk: 1000}
+		gates := gated(f)
+		r := acquire(t, s, f, spool.Extent{Off: 40_000, End: f.size})
+		waited := make(chan error)
+		go func() {
+			_, err := r.Wait(t.Context(), 40_000)
+			waited <- err
+		}()
+		synctest.Wait()
+		got := f.chunks()
+		if slices.Sort(got); len(got) != 30 || got[0] != 40 || got[29] != 69 {
+			t.Errorf("decoding %v", got)
+		}
+		gates[40] <- struct{}{}
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+		closeReader(t, r)
+	})
+}

@@ -2,7 +2,7 @@ package spool
 
 import "slices"
 
-// readAhead is how many chunks in front of a reader are decoded before holes
+// readAhead is how many chunks, at least, in front of a reader are decoded before holes
 // elsewhere in the file.
 const readAhead = 8
 
@@ -62,6 +62,8 @@ type fillState struct {
 	bad  chunkset // failed last time; tried again only when a reader comes for it
 	low  int64    // every chunk below is in have; of no meaning in a window
 	run  int64    // how many consecutive chunks are decoded fastest at once
+	// ahead is how many chunks in front of a reader come before holes elsewhere.
+	ahead int
 }
 
 func (f *fillState) missing(c int64) bool {
@@ -137,7 +139,7 @@ func planDemand(f *fillState, readers []*Reader) int64 {
 	for _, r := range readers {
 		distance := 0
 		r.upcoming(f.layout, func(c int64) bool {
-			if distance > readAhead || (best != none && bestDistance < distance) {
+			if distance > f.ahead || (best != none && bestDistance < distance) {
 				return false // far away, or another reader needs its chunk sooner
 			}
 			if !f.missing(c) {
