@@ -221,18 +221,20 @@ func (p *put) upload(ctx context.Context) (_ Cap, err error) {
 	if err := s.prepare(p.members, p.opts.LeaseSecret); err != nil {
 		return Cap{}, s.abort(err)
 	}
-	if cap.ueb, err = p.encode(s, encoder); err != nil {
+	ueb, err := p.encode(s, encoder)
+	if err != nil {
 		return Cap{}, s.abort(err)
 	}
-	if err := s.finish(); err != nil {
+	if err := s.finish(ueb); err != nil {
 		return Cap{}, s.abort(err)
 	}
+	cap.ueb = chk.Hash(ueb.Marshal())
 	return seal(cap), nil
 }
 
-// encode encodes the file and ships all shares, piece by piece. It returns the hash of the
-// UEB when all have arrived.
-func (p *put) encode(s *shipment, encoder *chk.Encoder) (ueb hashtree.Hash, err error) {
+// encode encodes the file and ships all shares, piece by piece. It returns the UEB
+// when all have arrived.
+func (p *put) encode(s *shipment, encoder *chk.Encoder) (ueb *chk.UEB, err error) {
 	block, err := aes.NewCipher(p.key[:])
 	if err != nil {
 		panic("internal error: " + err.Error())
@@ -245,27 +247,27 @@ func (p *put) encode(s *shipment, encoder *chk.Encoder) (ueb hashtree.Hash, err 
 		out.close()
 	}()
 	if err := out.next(); err != nil {
-		return ueb, err
+		return nil, err
 	}
 	for _, share := range out.extend(len(encoder.Header())) {
 		copy(share, encoder.Header())
 	}
 	if err := p.encodeBlocks(out, encoder, block); err != nil {
-		return ueb, err
+		return nil, err
 	}
 	if ueb, err = encoder.Finish(); err != nil {
-		return ueb, fmt.Errorf("decode: the hash trees: %w", err)
+		return nil, fmt.Errorf("decode: the hash trees: %w", err)
 	}
 	for off := encoder.TailOffset(); off < encoder.Size(); {
 		if out.left() == 0 {
 			if err := out.next(); err != nil {
-				return ueb, err
+				return nil, err
 			}
 		}
 		n := min(out.left(), encoder.Size()-off)
 		for num, share := range out.extend(int(n)) {
 			if err := encoder.ReadTail(num, share, off); err != nil {
-				return ueb, fmt.Errorf("decode: the hash trees: %w", err)
+				return nil, fmt.Errorf("decode: the hash trees: %w", err)
 			}
 		}
 		off += n
@@ -273,7 +275,7 @@ func (p *put) encode(s *shipment, encoder *chk.Encoder) (ueb hashtree.Hash, err 
 	out.ship()
 	out.work.Wait()
 	if s.ctx.Err() != nil {
-		return ueb, context.Cause(s.ctx)
+		return nil, context.Cause(s.ctx)
 	}
 	return ueb, nil
 }

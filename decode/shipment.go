@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"spillway/decode/chk"
 	"spillway/decode/grid"
 )
 
@@ -334,7 +335,7 @@ func (s *shipment) abort(err error) error {
 }
 
 // finish commits the shares and proves that they are there.
-func (s *shipment) finish() error {
+func (s *shipment) finish(ueb *chk.UEB) error {
 	var work sync.WaitGroup
 	for _, p := range s.parts {
 		if p.upload != nil && p.lost == nil {
@@ -353,7 +354,7 @@ func (s *shipment) finish() error {
 	for _, t := range s.targets {
 		parts := slices.DeleteFunc(slices.Clone(s.parts), func(p *part) bool { return p.target != t || p.lost != nil })
 		if len(parts) > 0 {
-			work.Go(func() { s.prove(t, parts) })
+			work.Go(func() { s.prove(t, parts, ueb) })
 		}
 	}
 	work.Wait()
@@ -371,7 +372,7 @@ func (s *shipment) finish() error {
 
 // prove compares what a server lists and holds with what was made. So it shows, too, whether
 // a share is there whose commit was not answered.
-func (s *shipment) prove(t *target, parts []*part) {
+func (s *shipment) prove(t *target, parts []*part, ueb *chk.UEB) {
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.client.timeout, errTimeout)
 	defer cancel()
 	var work sync.WaitGroup
@@ -383,7 +384,7 @@ func (s *shipment) prove(t *target, parts []*part) {
 	})
 	errs := make([]error, len(parts))
 	for i, p := range parts {
-		work.Go(func() { errs[i] = s.compare(ctx, p) })
+		work.Go(func() { errs[i] = s.examine(ctx, p, ueb) })
 	}
 	work.Wait()
 	s.mu.Lock()
@@ -406,32 +407,75 @@ func (s *shipment) prove(t *target, parts []*part) {
 
 var errNotListed = errors.New("the server does not list it")
 
-// compare reads from a share what the probes have seen.
-func (s *shipment) compare(ctx context.Context, p *part) (err error) {
+// examine reads from a share what proves it.
+func (s *shipment) examine(ctx context.Context, p *part, ueb *chk.UEB) (err error) {
 	share, err := p.target.Open(ctx, s.si, p.num)
 	if err != nil {
 		return timeoutCause(ctx, err)
 	}
 	defer func() { err = errors.Join(err, share.Close()) }()
+	if p.upload == nil {
+		return s.recognize(ctx, share, p.num, ueb)
+	}
 	var work errgroup.Group
 	for _, probe := range s.probes {
 		work.Go(func() error {
-			want := probe.bytes[p.num]
-			got := make([]byte, len(want))
-			if probe.off+int64(len(want)) == s.size {
-				got = append(got, 0) // the share ends here
+			got, err := readUpTo(ctx, share, probe.off, len(probe.bytes[p.num])+1)
+			if probe.off+int64(len(probe.bytes[p.num])) < s.size { // else the share ends here
+				got = got[:max(0, len(got)-1)]
 			}
-			n, err := share.ReadAt(ctx, probe.off, got)
-			if err != nil && !errors.Is(err, io.EOF) {
-				return timeoutCause(ctx, err)
+			if err == nil && !bytes.Equal(got, probe.bytes[p.num]) {
+				return fmt.Errorf("the server does not hold what it was given: its %d bytes at %d are others", len(probe.bytes[p.num]), probe.off)
 			}
-			if !bytes.Equal(got[:n], want) {
-				return fmt.Errorf("the server does not hold what it was given: its %d bytes at %d are others", len(want), probe.off)
-			}
-			return nil
+			return err
 		})
 	}
 	return work.Wait()
+}
+
+var errStranger = errors.New("the share that is there is none of this file")
+
+// recognize tells whether a share that was there before is of this file. It may have been made by another program, which lays
+// it out otherwise: only the UEB is the same, and the chain proves the same root.
+func (s *shipment) recognize(ctx context.Context, share grid.Share, num int, ueb *chk.UEB) error {
+	head, err := readUpTo(ctx, share, 0, chk.HeaderSize)
+	if err != nil {
+		return err
+	}
+	header, err := chk.ParseHeader(head)
+	if err != nil {
+		return errStranger
+	}
+	text := ueb.Marshal()
+	var work errgroup.Group
+	work.Go(func() error {
+		got, err := readUpTo(ctx, share, header.UEB+int64(header.UEBLengthSize()), len(text))
+		if err == nil && !bytes.Equal(got, text) {
+			return errStranger
+		}
+		return err
+	})
+	work.Go(func() error {
+		chain, err := readUpTo(ctx, share, header.ShareChain, int(chk.ChainSize(s.n)))
+		if err != nil {
+			return err
+		}
+		if _, err := chk.VerifyChain(chain, s.n, num, ueb.ShareRootHash); err != nil {
+			return errStranger
+		}
+		return nil
+	})
+	return work.Wait()
+}
+
+// readUpTo reads n bytes, or as many as there are.
+func readUpTo(ctx context.Context, share grid.Share, off int64, n int) ([]byte, error) {
+	b := make([]byte, n)
+	n, err := share.ReadAt(ctx, off, b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, timeoutCause(ctx, err)
+	}
+	return b[:n], nil
 }
 
 // probe is a part of every share that is read back in the end.

@@ -151,7 +151,7 @@ func shares(t testing.TB, g chk.Geometry, e *chk.Encoder, run int64) ([][]byte, 
 			t.Fatal(err)
 		}
 	}
-	hash, err := e.Finish()
+	ueb, err := e.Finish()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func shares(t testing.TB, g chk.Geometry, e *chk.Encoder, run int64) ([][]byte, 
 			t.Fatal(err)
 		}
 	}
-	return made, hash
+	return made, chk.Hash(ueb.Marshal())
 }
 
 // encode makes the shares of a file.

@@ -199,18 +199,18 @@ func (e *Encoder) readNodes(t int, width, i int64, nodes []hashtree.Hash) error 
 	return err
 }
 
-// Finish returns the hash of the UEB, which goes into the cap. All segments have been
+// Finish returns the UEB, whose hash goes into the cap. All segments have been
 // encoded. The error is that of the Encoder's file.
-func (e *Encoder) Finish() (hashtree.Hash, error) {
+func (e *Encoder) Finish() (*UEB, error) {
 	g := e.geometry
 	if e.next != g.Segments() {
 		panic("internal error: segments are missing")
 	}
 	if err := e.flush(); err != nil {
-		return hashtree.Hash{}, err
+		return nil, err
 	}
 	if err := e.pad(); err != nil {
-		return hashtree.Hash{}, err
+		return nil, err
 	}
 	roots := make([]hashtree.Hash, 1+g.N)
 	var work errgroup.Group
@@ -222,19 +222,19 @@ func (e *Encoder) Finish() (hashtree.Hash, error) {
 		})
 	}
 	if err := work.Wait(); err != nil {
-		return hashtree.Hash{}, err
+		return nil, err
 	}
 	levels := [][]hashtree.Hash{hashtree.Pad(roots[1:])}
 	for level := levels[0]; len(level) > 1; levels = append(levels, level) {
 		level = hashtree.Parents(append([]hashtree.Hash(nil), level...))
 	}
-	ueb := UEB{Geometry: g, CrypttextHash: e.whole.Sum(), CrypttextRootHash: roots[0], ShareRootHash: levels[len(levels)-1][0]}
+	ueb := &UEB{Geometry: g, CrypttextHash: e.whole.Sum(), CrypttextRootHash: roots[0], ShareRootHash: levels[len(levels)-1][0]}
 	text := ueb.Marshal()
 	for num := range g.N {
 		tail := marshalChain(levels, g.N, num)
 		e.tails = append(e.tails, append(e.layout.appendField(tail, int64(len(text))), text...))
 	}
-	return Hash(text), nil
+	return ueb, nil
 }
 
 // nodesAtOnce is how many nodes of a tree are in memory: 64 KiB.
