@@ -234,6 +234,7 @@ func (n *Network) forward(from *os.File, to *line, up bool) {
 		if up {
 			way = &s.up
 		}
-		way.admit(time.Now(), p, to.push)
+		now := time.Now()
+		way.admit(now, p, func(due time.Time, p packet) { to.push(now, due, p) })
 	}
 }

@@ -28,7 +28,7 @@ func (w *way) Admit(now time.Time, p Packet, push func(time.Time, Packet)) { w.a
 
 func NewLine(deliver func(Packet)) *Line { return newLine(deliver) }
 
-func (l *line) Push(due time.Time, p Packet) { l.push(due, p) }
+func (l *line) Push(due time.Time, p Packet) { l.push(time.Now(), due, p) }
 func (l *line) Run()                         { l.run() }
 func (l *line) Close()                       { l.close() }
 

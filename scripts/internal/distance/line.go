@@ -4,6 +4,7 @@ package distance
 
 import (
 	"container/heap"
+	"math/bits"
 	"sync"
 	"time"
 )
@@ -14,13 +15,14 @@ const lineBytes = 160 << 20
 
 // line delivers packets when they are due.
 type line struct {
-	deliver func(packet)  // called by run alone
+	deliver func(packet)  // called with the mutex held, so that packets stay in order
 	wake    chan struct{} // holds one token: something is due earlier, or the line is closed
 
 	mu     sync.Mutex
 	queue  arrivals
 	next   uint64 // number of the next packet
 	bytes  int
+	free   [32][]packet // used again: free[i] are of 1<<i bytes
 	closed bool
 }
 
@@ -35,15 +37,19 @@ func newLine(deliver func(packet)) *line {
 	return &line{deliver: deliver, wake: make(chan struct{}, 1)}
 }
 
-// push sends a packet that arrives when it is due. The line owns it from then on.
-func (l *line) push(due time.Time, p packet) {
+// push sends a packet that arrives when it is due: at once, if that is now. The line keeps a copy if it must.
+func (l *line) push(now, due time.Time, p packet) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.queue) == 0 && !due.After(now) && !l.closed {
+		l.deliver(p)
+		return
+	}
 	if l.bytes+len(p) > lineBytes {
 		return
 	}
 	l.bytes += len(p)
-	heap.Push(&l.queue, arrival{due, l.next, p})
+	heap.Push(&l.queue, arrival{due, l.next, l.copyLocked(p)})
 	l.next++
 	if l.queue[0].number == l.next-1 {
 		l.signal()
@@ -70,12 +76,10 @@ func (l *line) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		p, wait, ok := l.take(time.Now())
+		wait, ok := l.arrive(time.Now())
 		switch {
 		case !ok:
 			return
-		case p != nil:
-			l.deliver(p)
 		case wait > 0:
 			timer.Reset(wait)
 			select {
@@ -88,24 +92,38 @@ func (l *line) run() {
 	}
 }
 
-// take returns a packet that is due, else how long it is until the next one is, 0 if there is none; ok is
+// arrive delivers what is due and returns how long it is until something else is, 0 if there is nothing; ok is
 // false when the line is closed.
-func (l *line) take(now time.Time) (p packet, wait time.Duration, ok bool) {
+func (l *line) arrive(now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.closed:
-		return nil, 0, false
-	case len(l.queue) == 0:
-		return nil, 0, true
+	for !l.closed && len(l.queue) > 0 {
+		if wait := l.queue[0].due.Sub(now); wait > 0 {
+			return wait, true
+		}
+		p := heap.Pop(&l.queue).(arrival).packet
+		l.bytes -= len(p)
+		l.deliver(p)
+		class := sizeClass(p)
+		l.free[class] = append(l.free[class], p)
 	}
-	if wait = l.queue[0].due.Sub(now); wait > 0 {
-		return nil, wait, true
-	}
-	p = heap.Pop(&l.queue).(arrival).packet
-	l.bytes -= len(p)
-	return p, 0, true
+	return 0, !l.closed
 }
+
+// copyLocked copies a packet into memory that has been used before, if there is some.
+func (l *line) copyLocked(p packet) packet {
+	class := sizeClass(p)
+	var kept packet
+	if last := len(l.free[class]) - 1; last >= 0 {
+		kept, l.free[class] = l.free[class][last], l.free[class][:last]
+	} else {
+		kept = make(packet, 1<<class)
+	}
+	return append(kept[:0], p...)
+}
+
+// sizeClass is the logarithm of the memory that a packet is kept in.
+func sizeClass(p packet) int { return bits.Len(uint(len(p) - 1)) }
 
 // arrivals is a heap whose first is due first.
 type arrivals []arrival

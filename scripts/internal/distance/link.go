@@ -49,7 +49,7 @@ func (w *way) traffic() Traffic {
 }
 
 // admit decides what becomes of a packet that is sent now: it calls push, in order, for each part that arrives, with a
-// packet of its own and the time of its arrival.
+// packet that is push's until it returns, and the time of its arrival.
 func (w *way) admit(now time.Time, p packet, push func(arrival time.Time, p packet)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

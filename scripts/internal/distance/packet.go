@@ -60,11 +60,11 @@ func (p packet) segments() int {
 	return max(1, (len(p)-p.payload()+each-1)/each)
 }
 
-// slice returns a copy of the segments from <= i < to of p, a bundle unless that is one segment.
+// slice returns the segments from <= i < to of p, a bundle unless that is one segment. It is p itself if that is all.
 func (p packet) slice(from, to int) packet {
 	all := p.segments()
 	if from == 0 && to == all {
-		return append(packet(nil), p...)
+		return p
 	}
 	start, each := p.payload(), int(binary.NativeEndian.Uint16(p[4:]))
 	body := p[start+from*each : min(start+to*each, len(p))]
