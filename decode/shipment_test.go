@@ -547,3 +547,24 @@ func (s *voidShare) ReadAt(_ context.Context, off int64, bufs ...[]byte) (int, e
 	}
 	return copy(bufs[0], s.tail[off-(s.size-int64(len(s.tail))):]), io.EOF
 }
+
+// BenchmarkPut encodes a file and throws its shares away.
+func BenchmarkPut(b *testing.B) {
+	for _, shape := range []struct {
+		k, n    int
+		segment int64
+	}{{3, 10, 1 << 20}, {3, 10, 128 << 10}, {71, 255, 1 << 20}} {
+		b.Run(fmt.Sprintf("%d-of-%d,segment=%d", shape.k, shape.n, shape.segment), func(b *testing.B) {
+			const size = 64 << 20
+			client := newClient(b, decode.Config{Servers: []decode.Server{{Server: &void{}}}, Memory: 128 << 20})
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				opts := decode.PutOptions{K: shape.k, N: shape.n, SegmentSize: shape.segment}
+				if _, err := client.Put(b.Context(), io.NewSectionReader(zeros{}, 0, size), opts); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
