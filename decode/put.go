@@ -61,8 +61,9 @@ func (c *Client) Put(ctx context.Context, r io.ReadSeeker, opts PutOptions) (Cap
 	if size <= maxLiteral {
 		return p.literal(size)
 	}
-	p.members = c.useMore(nil)
-	defer c.release(p.members)
+	members := c.useMore(nil)
+	defer c.release(members)
+	p.members = distinct(members)
 	if opts.K == 0 && opts.N == 0 {
 		p.opts.K, p.opts.N = 3, 10
 	}
@@ -87,6 +88,18 @@ func (c *Client) Put(ctx context.Context, r io.ReadSeeker, opts PutOptions) (Cap
 		return Cap{}, err
 	}
 	return p.upload(ctx)
+}
+
+// distinct leaves out servers that are named twice, which would be happy twice.
+func distinct(members []*member) (once []*member) {
+	named := map[string]bool{}
+	for _, m := range members {
+		if name := m.Server.Server.String(); !named[name] {
+			named[name] = true
+			once = append(once, m)
+		}
+	}
+	return once
 }
 
 // put is one file being written.

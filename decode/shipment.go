@@ -83,20 +83,14 @@ func (s *shipment) prepare(members []*member, secret []byte) error {
 	order := permute(members, s.si)
 	slices.SortFunc(s.targets, func(a, b *target) int { return slices.Index(order, a.member) - slices.Index(order, b.member) })
 	for {
-		begun := s.allot()
+		begun, err := s.allot()
 		if s.ctx.Err() != nil {
 			return context.Cause(s.ctx)
 		}
-		if begun == 0 {
-			break
+		if begun == 0 || err != nil {
+			return err
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.happyLocked() {
-		return s.unhappyLocked()
-	}
-	return nil
 }
 
 // surveyPatience is how long all servers may take to say what they hold; after that it is enough that
@@ -186,29 +180,38 @@ func (s *shipment) holdersLocked() []holder {
 	return servers
 }
 
-func (s *shipment) happyLocked() bool {
-	happy, distinct := happiness(s.n, s.holdersLocked())
-	return happy >= s.happy && distinct >= s.k
-}
-
-func (s *shipment) unhappyLocked() *UnhappyError {
-	e := &UnhappyError{Happy: s.happy, Servers: len(s.targets), Needed: s.k, Failed: slices.Clone(s.failed)}
-	e.Reached, e.Shares = happiness(s.n, s.holdersLocked())
-	return e
+// unhappyLocked returns nil as long as servers and shares are enough.
+func (s *shipment) unhappyLocked(servers []holder) error {
+	happy, distinct := happiness(s.n, servers)
+	if happy >= s.happy && distinct >= s.k {
+		return nil
+	}
+	return &UnhappyError{
+		Happy: s.happy, Reached: happy, Servers: len(s.targets),
+		Needed: s.k, Shares: distinct, Failed: slices.Clone(s.failed),
+	}
 }
 
 // allot begins, all at once, what is to be placed, and has the leases of shares renewed that are there. It
-// returns how many of either; what failed is to be placed elsewhere by the next call.
-func (s *shipment) allot() int {
+// returns how many of either; what failed is to be placed elsewhere by the next call. If there is nowhere to place
+// enough of them, it begins nothing.
+func (s *shipment) allot() (begun int, err error) {
 	s.mu.Lock()
-	given := allot(s.n, s.holdersLocked())
+	servers := s.holdersLocked()
+	given := allot(s.n, servers)
+	for i := range servers {
+		servers[i].holds = append(servers[i].holds, given[i]...)
+	}
+	if err := s.unhappyLocked(servers); err != nil {
+		s.mu.Unlock()
+		return 0, err
+	}
 	for i, t := range s.targets {
 		// Beginning a share that is there has its lease renewed.
 		given[i] = append(given[i], t.listed...)
 		t.listed = nil
 	}
 	s.mu.Unlock()
-	begun := 0
 	var work sync.WaitGroup
 	for i, nums := range given {
 		begun += len(nums)
@@ -217,7 +220,7 @@ func (s *shipment) allot() int {
 		}
 	}
 	work.Wait()
-	return begun
+	return begun, nil
 }
 
 // create begins one share.
@@ -272,8 +275,8 @@ func (s *shipment) lose(p *part, err error) {
 		return
 	}
 	s.loseLocked(p, err)
-	if s.ctx.Err() == nil && !s.happyLocked() {
-		s.cancel(s.unhappyLocked())
+	if err := s.unhappyLocked(s.holdersLocked()); err != nil && s.ctx.Err() == nil {
+		s.cancel(err)
 	}
 }
 
@@ -364,10 +367,7 @@ func (s *shipment) finish(ueb *chk.UEB) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.happyLocked() {
-		return s.unhappyLocked()
-	}
-	return nil
+	return s.unhappyLocked(s.holdersLocked())
 }
 
 // prove compares what a server lists and holds with what was made. So it shows, too, whether

@@ -105,7 +105,7 @@ func TestPutFails(t *testing.T) {
 				}
 			}
 			if count.Load() < nth {
-				if nth < 10 || err != nil {
+				if nth < 6 || err != nil {
 					t.Errorf("%+v: %d operations, %v", test, nth, err)
 				}
 				break
@@ -208,6 +208,20 @@ func TestPutHappy(t *testing.T) {
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%+v: %v", test, err)
 		}
+	}
+}
+
+// TestPutTwice: a server that is named twice is one server.
+func TestPutTwice(t *testing.T) {
+	servers := newGrid(2)
+	list := append(asServers(servers), decode.Server{Server: servers[0], Nickname: "again"})
+	client := newClient(t, decode.Config{Servers: list})
+	data := bytes.NewReader(plaintext(1000))
+	if _, err := client.Put(t.Context(), data, decode.PutOptions{Happy: 3}); err == nil || !strings.Contains(err.Error(), "3 of 2") {
+		t.Error(err)
+	}
+	if _, err := client.Put(t.Context(), data, decode.PutOptions{K: 1, N: 2}); err != nil || len(servers[0].shares) != 1 || len(servers[1].shares) != 1 {
+		t.Errorf("%v, %v", placed(servers), err)
 	}
 }
 
