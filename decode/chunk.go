@@ -136,13 +136,8 @@ func (f *File) takeChunk(ctx context.Context, i, n int64) (*chunk, error) {
 	if chunks := (f.ueb.Segments()-1)/f.chunkSegments + 1; i < 0 || n < 1 || n > f.run || i > chunks-n {
 		return nil, errNoChunk(i, n)
 	}
-	memory := f.memory(f.run) // for n chunks, but buffers are kept as large
-	if !f.client.memory.tryAcquire(f, memory) {
-		ctx, done := joinContexts(ctx, f.ctx)
-		defer done()
-		if err := f.client.memory.acquire(ctx, f, memory); err != nil {
-			return nil, err
-		}
+	if err := f.takeMemory(ctx); err != nil {
+		return nil, err
 	}
 	c := f.client.spareChunk()
 	c.begin(f, i, n)
@@ -151,10 +146,41 @@ func (f *File) takeChunk(ctx context.Context, i, n int64) (*chunk, error) {
 
 func (f *File) giveChunk(c *chunk) {
 	c.release()
-	memory := f.memory(f.run)
-	f.client.keepChunk(c, memory)
-	f.client.memory.release(f, memory)
+	f.client.keepChunk(c, f.memory(f.run))
+	f.giveMemory()
 }
+
+// takeMemory waits for the memory of a run; for a whole one, since buffers are kept as large.
+func (f *File) takeMemory(ctx context.Context) error {
+	client, memory := f.client, f.memory(f.run)
+	tookNear := !f.near || client.near.tryAcquire(f, client.nearPart(memory))
+	if tookNear && client.memory.tryAcquire(f, memory) {
+		return nil
+	}
+	ctx, done := joinContexts(ctx, f.ctx)
+	defer done()
+	if !tookNear {
+		if err := client.near.acquire(ctx, f, client.nearPart(memory)); err != nil {
+			return err
+		}
+	}
+	err := client.memory.acquire(ctx, f, memory)
+	if err != nil && f.near {
+		client.near.release(f, client.nearPart(memory))
+	}
+	return err
+}
+
+func (f *File) giveMemory() {
+	client, memory := f.client, f.memory(f.run)
+	client.memory.release(f, memory)
+	if f.near {
+		client.near.release(f, client.nearPart(memory))
+	}
+}
+
+// nearPart is how much of the memory for near servers so much memory is.
+func (c *Client) nearPart(memory int64) int64 { return min(memory, c.near.limit) }
 
 // spareChunk returns a chunk that was kept, or a new one. A sync.Pool would drop
 // buffers at every collection and have them made again beside the old ones,
@@ -171,15 +197,17 @@ func (c *Client) spareChunk() *chunk {
 	return ch
 }
 
-// keepChunk keeps ch, for which so much memory was taken, for the next one who needs memory, within the limit.
+// keepChunk keeps ch, for which so much memory was taken, for the next one who needs memory: little more than
+// is in use, within the limit.
 func (c *Client) keepChunk(ch *chunk, taken int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kept := c.memory.inUse() - taken + ch.memory()
+	inUse := c.memory.inUse() - taken
+	kept := ch.memory()
 	for _, s := range c.spare {
 		kept += s.memory()
 	}
-	if len(c.files) > 0 && kept <= c.memory.limit {
+	if len(c.files) > 0 && inUse+kept <= c.memory.limit && kept <= inUse+c.near.limit {
 		c.spare = append(c.spare, ch)
 	} else {
 		ch.close()

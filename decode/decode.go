@@ -29,6 +29,7 @@ type Config struct {
 // Client reads files from a grid and writes them; safe for concurrent use.
 type Client struct {
 	memory   *allowance
+	near     *allowance // of memory, for Files whose servers are near
 	hedges   hedges
 	metadata *metadataCache
 	patience time.Duration
@@ -65,6 +66,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		memory:   newAllowance(orDefault(cfg.Memory, 128<<20)),
+		near:     newAllowance(min(orDefault(cfg.Memory, nearMemory), nearMemory)),
 		patience: orDefault(cfg.Patience, 1500*time.Millisecond),
 		timeout:  orDefault(cfg.Timeout, 30*time.Second),
 		log:      cfg.Log,
@@ -84,6 +86,10 @@ func New(cfg Config) (*Client, error) {
 	c.adviceCtx, c.cancelAdvice = context.WithCancelCause(context.Background())
 	return c, nil
 }
+
+// nearMemory is how many bytes of memory all Files together take whose servers are near. There the processors
+// are what is short, and more would only be held by more files.
+const nearMemory = 16 << 20
 
 // slowest is the throughput, in bytes a second, below which a read is given up after a time.
 const slowest = 32 << 10

@@ -86,7 +86,11 @@ func (f *File) Workers() int {
 		latency = f.latency()
 	}
 	memory := f.memory(f.run)
-	return max(1, min(f.depth.want(latency), int(f.client.memory.most(memory)/memory)))
+	most := f.client.memory.most(memory)
+	if f.near {
+		most = min(most, f.client.near.most(memory))
+	}
+	return max(1, min(f.depth.want(latency), int(most/memory)))
 }
 
 // latency returns that of the quickest server.

@@ -47,6 +47,7 @@ type File struct {
 	// Set once, before Open returns.
 	ueb           *chk.UEB
 	tree          tree
+	near          bool // waiting for the servers takes no time worth hiding
 	chunkSegments int64
 	run           int64 // chunks
 	depth         depth
@@ -133,6 +134,7 @@ func (c *Client) Open(ctx context.Context, cap Cap) (*File, error) {
 // that fits the memory.
 func (f *File) setGeometry(ueb *chk.UEB) error {
 	f.ueb, f.tree = ueb, newTree(ueb.Segments())
+	f.near = f.latency() <= nearby
 	if roots := f.tree.pages * hashtree.Size; roots > f.client.memory.limit {
 		return &MemoryError{What: "hash trees", Needed: roots, Limit: f.client.memory.limit}
 	}

@@ -129,9 +129,11 @@ func corrupt(t *testing.T, g *grid, gw *gateway.Gateway) {
 	file, want := sample.Write(t, 9, size)
 	cap := g.put(t, file)
 	const k = 3
-	for _, share := range sharesOf(t, g, cap)[k:] {
+	shares := sharesOf(t, g, cap)
+	for _, share := range shares[k:] {
 		flipByte(t, share)
 	}
+	si := filepath.Base(filepath.Dir(shares[0]))
 	resp, err := http.Get(gw.File(cap))
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +144,7 @@ func corrupt(t *testing.T, g *grid, gw *gateway.Gateway) {
 	}
 	advisories := func() (all []string) {
 		for _, dir := range g.Storage {
-			found, err := filepath.Glob(filepath.Join(dir, "corruption-advisories", "*"))
+			found, err := filepath.Glob(filepath.Join(dir, "corruption-advisories", "*--"+si+"-*"))
 			if err != nil {
 				t.Fatal(err)
 			}
