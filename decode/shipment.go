@@ -208,23 +208,38 @@ func (s *shipment) allot() (begun int, err error) {
 	}
 	for i, t := range s.targets {
 		// Beginning a share that is there has its lease renewed.
-		given[i] = append(given[i], t.listed...)
+		given[i] = append(t.listed, given[i]...)
 		t.listed = nil
 	}
 	s.mu.Unlock()
 	var work sync.WaitGroup
 	for i, nums := range given {
 		begun += len(nums)
-		for _, num := range nums {
-			work.Go(func() { s.create(s.targets[i], num) })
-		}
+		work.Go(func() {
+			var shares errgroup.Group
+			shares.SetLimit(sideBySide)
+			for _, num := range nums {
+				shares.Go(func() error { s.create(s.targets[i], num); return nil })
+			}
+			shares.Wait()
+		})
 	}
 	work.Wait()
 	return begun, nil
 }
 
-// create begins one share.
+// sideBySide is how many shares are begun on a server at once, or read back: few enough for each request to
+// be answered within its time.
+const sideBySide = 8
+
+// create begins one share, unless the server has not answered when another one was begun.
 func (s *shipment) create(t *target, num int) {
+	s.mu.Lock()
+	mute := errors.Is(t.err, errTimeout)
+	s.mu.Unlock()
+	if mute {
+		return
+	}
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	late := time.AfterFunc(s.client.timeout, func() { cancel(errTimeout) })
 	upload, err := t.Create(ctx, s.si, num, s.size, s.lease)
@@ -373,18 +388,35 @@ func (s *shipment) finish(ueb *chk.UEB) error {
 // prove compares what a server lists and holds with what was made. So it shows, too, whether
 // a share is there whose commit was not answered.
 func (s *shipment) prove(t *target, parts []*part, ueb *chk.UEB) {
-	ctx, cancel := context.WithTimeoutCause(s.ctx, s.client.timeout, errTimeout)
-	defer cancel()
-	var work sync.WaitGroup
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	// A server that lets one request wait for too long is asked nothing more.
+	bounded := func(request func(ctx context.Context) error) error {
+		bounded, done := context.WithTimeoutCause(ctx, s.client.timeout, errTimeout)
+		defer done()
+		err := timeoutCause(bounded, request(bounded))
+		if errors.Is(err, errTimeout) {
+			cancel(errTimeout)
+		}
+		return err
+	}
+	var work errgroup.Group
+	work.SetLimit(sideBySide)
 	var listed []int
 	var listErr error
-	work.Go(func() {
-		listed, listErr = t.Shares(ctx, s.si)
-		listErr = timeoutCause(ctx, listErr)
+	work.Go(func() error {
+		listErr = bounded(func(ctx context.Context) (err error) {
+			listed, err = t.Shares(ctx, s.si)
+			return err
+		})
+		return nil
 	})
 	errs := make([]error, len(parts))
 	for i, p := range parts {
-		work.Go(func() { errs[i] = s.examine(ctx, p, ueb) })
+		work.Go(func() error {
+			errs[i] = bounded(func(ctx context.Context) error { return s.examine(ctx, p, ueb) })
+			return nil
+		})
 	}
 	work.Wait()
 	s.mu.Lock()
@@ -411,7 +443,7 @@ var errNotListed = errors.New("the server does not list it")
 func (s *shipment) examine(ctx context.Context, p *part, ueb *chk.UEB) (err error) {
 	share, err := p.target.Open(ctx, s.si, p.num)
 	if err != nil {
-		return timeoutCause(ctx, err)
+		return err
 	}
 	defer func() { err = errors.Join(err, share.Close()) }()
 	if p.upload == nil {
@@ -473,7 +505,7 @@ func readUpTo(ctx context.Context, share grid.Share, off int64, n int) ([]byte, 
 	b := make([]byte, n)
 	n, err := share.ReadAt(ctx, off, b)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, timeoutCause(ctx, err)
+		return nil, err
 	}
 	return b[:n], nil
 }

@@ -131,7 +131,9 @@ func TestPutHangs(t *testing.T) {
 		"Create": {func(s *memServer) { s.onCreate = func(ctx context.Context, _ int) error { return hang(ctx) } }, 3, "", 30},
 		"Create, needed": {func(s *memServer) { s.onCreate = func(ctx context.Context, _ int) error { return hang(ctx) } }, 4,
 			"share", 30},
-		"Read": {func(s *memServer) { s.onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) } }, 3, "", 30},
+		"Read":         {func(s *memServer) { s.onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) } }, 3, "", 30},
+		"Create, many": {func(s *memServer) { s.onCreate = func(ctx context.Context, _ int) error { return hang(ctx) } }, 3, "", 30},
+		"Read, many":   {func(s *memServer) { s.onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) } }, 3, "", 30},
 		"Write": {func(s *memServer) {
 			s.onWrite = func(ctx context.Context, _ int) error {
 				ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errBroken)
@@ -147,7 +149,11 @@ func TestPutHangs(t *testing.T) {
 				test.hang(servers[1])
 				client := newClient(t, decode.Config{Servers: asServers(servers)})
 				begun := time.Now()
-				_, err := client.Put(t.Context(), bytes.NewReader(plaintext(300_000)), decode.PutOptions{K: 2, N: 8, Happy: test.happy})
+				n := 8
+				if strings.HasSuffix(name, "many") {
+					n = 256
+				}
+				_, err := client.Put(t.Context(), bytes.NewReader(plaintext(300_000)), decode.PutOptions{K: 2, N: n, Happy: test.happy})
 				if took := time.Since(begun); took != test.seconds*time.Second {
 					t.Errorf("it took %v", took)
 				}
