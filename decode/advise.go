@@ -54,11 +54,7 @@ func (c *Client) advise(m *member, a advice) {
 
 // tell tells the server until there is nothing left to tell.
 func (c *Client) tell(m *member) {
-	defer func() {
-		if err := c.release([]*member{m}); err != nil {
-			c.log.Warn("closing a server failed", "server", m.String(), "error", err.Error())
-		}
-	}()
+	defer c.release([]*member{m})
 	for {
 		c.mu.Lock()
 		if len(m.untold) == 0 || c.adviceCtx.Err() != nil {

@@ -134,7 +134,11 @@ func (c *Client) Close() error {
 	c.readers.Wait()
 	c.endAdvice()
 	c.metadata.close()
-	return c.release(c.members)
+	var err error
+	for _, m := range c.members { // which nobody else uses any more
+		err = errors.Join(err, m.Close())
+	}
+	return err
 }
 
 // enter begins a call of the Client: the context that it returns ends with the

@@ -232,7 +232,7 @@ func (f *File) Close() error {
 	for _, s := range f.shares {
 		err = errors.Join(err, s.close())
 	}
-	err = errors.Join(err, f.client.release(f.members))
+	f.client.release(f.members)
 	f.client.mu.Lock()
 	delete(f.client.files, f)
 	if len(f.client.files) == 0 {

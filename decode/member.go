@@ -2,7 +2,6 @@ package decode
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 )
@@ -62,10 +61,17 @@ func (c *Client) SetServers(servers []Server) error {
 	c.mu.Lock()
 	err := c.setServersLocked(&servers)
 	c.mu.Unlock()
-	for _, s := range servers {
-		err = errors.Join(err, s.Close())
-	}
+	c.closeServers(servers)
 	return err
+}
+
+// closeServers closes servers that nobody uses. What goes wrong with that concerns nobody but the log.
+func (c *Client) closeServers(servers []Server) {
+	for _, s := range servers {
+		if err := s.Close(); err != nil {
+			c.log.Warn("closing a server failed", "server", s.String(), "error", err.Error())
+		}
+	}
 }
 
 // setServersLocked leaves in servers what is to be closed.
@@ -121,13 +127,9 @@ func (c *Client) releaseLocked(members []*member) (unused []Server) {
 	return unused
 }
 
-func (c *Client) release(members []*member) error {
+func (c *Client) release(members []*member) {
 	c.mu.Lock()
 	unused := c.releaseLocked(members)
 	c.mu.Unlock()
-	var err error
-	for _, s := range unused {
-		err = errors.Join(err, s.Close())
-	}
-	return err
+	c.closeServers(unused)
 }
