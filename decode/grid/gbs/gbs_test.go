@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -586,6 +587,75 @@ func TestClosedConnections(t *testing.T) {
 	}
 	if !bytes.Equal(got, share) {
 		t.Error("the share is another one")
+	}
+}
+
+// TestStaleConnections: a server closes connections that nobody has used for a while, just when requests come by
+// them. They are made again at once by others, until a new one brings the answer.
+func TestStaleConnections(t *testing.T) {
+	for name, end := range map[string]func(w http.ResponseWriter){
+		"closed": cut,
+		"reset": func(w http.ResponseWriter) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			conn.(*tls.Conn).NetConn().(*net.TCPConn).SetLinger(0)
+			conn.(*tls.Conn).NetConn().Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t)
+			s := f.client(t)
+			share := bytes.Repeat([]byte("share"), 1000)
+			sh := f.hold(t, s, share)
+			// Several connections are made by several requests that wait for one another.
+			const several = 5
+			var together sync.WaitGroup
+			together.Add(several)
+			f.intercept(func(http.ResponseWriter, *http.Request) bool {
+				together.Done()
+				together.Wait()
+				return false
+			})
+			var reads sync.WaitGroup
+			for range several {
+				reads.Go(func() {
+					if _, err := sh.ReadAt(t.Context(), 0, make([]byte, 1000)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			reads.Wait()
+			if ever, _ := f.connections(); ever != several {
+				t.Fatalf("%d connections", ever)
+			}
+			stale, asked := map[string]bool{}, 0
+			f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				f.mu.Lock()
+				ever := f.opened
+				asked++
+				if ever == several {
+					stale[r.RemoteAddr] = true
+				}
+				now := stale[r.RemoteAddr]
+				f.mu.Unlock()
+				if now {
+					end(w)
+				}
+				return now
+			})
+			got := make([]byte, len(share))
+			if _, err := sh.ReadAt(t.Context(), 0, got); err != nil || !bytes.Equal(got, share) {
+				t.Error(err)
+			}
+			if nums, err := s.Shares(t.Context(), gridtest.StorageIndex()); err != nil {
+				t.Error(nums, err)
+			}
+			if ever, _ := f.connections(); ever != several+1 || asked != several+2 {
+				t.Errorf("%d connections, %d requests", ever, asked)
+			}
+		})
 	}
 }
 
