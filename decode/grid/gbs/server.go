@@ -32,14 +32,13 @@ const (
 	dialTimeout    = 10 * time.Second // for each location, and again for TLS
 	requestTimeout = time.Minute      // for the first request of an upload, which nobody else bounds
 	abortTimeout   = 10 * time.Second
-	bufferBytes    = 16 << 10 // of a connection, each way: one TLS record
 	maxHeader      = 32 << 10 // bytes of an answer's header; real ones have some 200
 	maxDiscard     = 4 << 10  // of an unwanted body that is read so that its connection can be used again
 	maxShares      = 256      // zfec knows no more
 )
 
 // Server is one storage server. It keeps up to sixteen connections for 45 seconds after
-// their last use, each with two buffers of 16 KiB, and a few kilobytes besides.
+// their last use, each with some 70 KB, most of them crypto/tls's.
 type Server struct {
 	nurl      nurl
 	header    http.Header // of every request; holds the swissnum
@@ -80,8 +79,6 @@ func Parse(text string) (*Server, error) {
 		MaxIdleConnsPerHost:    maxConnections,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeader,
-		ReadBufferSize:         bufferBytes,
-		WriteBufferSize:        bufferBytes,
 	}
 	s.transport.Protocols.SetHTTP1(true) // servers speak nothing newer
 	return s, nil
