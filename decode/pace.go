@@ -130,6 +130,13 @@ func (p *pace) next() time.Time {
 	return p.until
 }
 
+// isInUse tells whether the server has answered since then, or has failed and is not to be tried again yet.
+func (p *pace) isInUse(now, since time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.answered.After(since) || p.failures > 0 && now.Before(p.until)
+}
+
 func (p *pace) expectedLocked(bytes int, load float64) time.Duration {
 	e := p.latency
 	if p.rate != 0 {

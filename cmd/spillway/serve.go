@@ -79,11 +79,12 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	defer client.Close()
 	reloads := gridReloads{flags: &c.serverFlags, client: client, servers: servers, log: log}
-	var reloading sync.WaitGroup
-	defer reloading.Wait()
-	reloadCtx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	serving, stop := context.WithCancel(ctx)
 	defer stop()
-	reloading.Go(func() { reloads.run(reloadCtx, hangups) })
+	beside.Go(func() { reloads.run(serving, hangups) })
+	beside.Go(func() { client.StayConnected(serving) })
 	g := gateway{
 		client: client,
 		public: public,

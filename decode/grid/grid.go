@@ -80,6 +80,13 @@ type Description struct {
 	Free     int64  // bytes that it can take; -1 if it does not tell
 }
 
+// Connector is a Server that is reached by connections, which end when nobody uses them for some time.
+type Connector interface {
+	// Connect makes the connections that the first requests for a file need, or uses them if they
+	// are there. May be called concurrently.
+	Connect(ctx context.Context) error
+}
+
 // Share reads the bytes of one share, as chk lays them out, without the
 // storage container around it. Its methods may be called concurrently.
 type Share interface {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math"
 
+	"golang.org/x/sync/errgroup"
+
 	"spillway/decode/grid"
 )
 
@@ -18,4 +20,20 @@ func (s *Server) Describe(ctx context.Context) (grid.Description, error) {
 		d.Free = -1
 	}
 	return d, nil
+}
+
+// firstConnections is how many requests are sent to a server at a time before the first byte of a file is there: for
+// its header and its UEB, then for blocks and hashes.
+const firstConnections = 2
+
+// Connect asks for the version so many times at once.
+func (s *Server) Connect(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for range firstConnections {
+		group.Go(func() error {
+			_, err := s.Version(ctx)
+			return err
+		})
+	}
+	return group.Wait()
 }

@@ -3,7 +3,9 @@ package gbs_test
 import (
 	"errors"
 	"math/big"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
@@ -46,5 +48,30 @@ func TestBrief(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 		s.Close()
+	}
+}
+
+// TestConnect: what Connect has connected, it uses the next time.
+func TestConnect(t *testing.T) {
+	f := start(t)
+	s := f.client(t)
+	var both sync.WaitGroup
+	f.intercept(func(http.ResponseWriter, *http.Request) bool {
+		both.Done()
+		both.Wait() // one after the other would need one connection only
+		return false
+	})
+	for range 3 {
+		both.Add(2)
+		if err := s.Connect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ever, open := f.connections(); ever != 2 || open != 2 {
+		t.Errorf("%d connections, %d of them open", ever, open)
+	}
+	f.Close()
+	if err := s.Connect(t.Context()); err == nil {
+		t.Error("connected to a server that is gone")
 	}
 }

@@ -1,0 +1,88 @@
+package decode_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/decode"
+)
+
+// connector counts how often it is connected to.
+type connector struct {
+	*memServer
+	onConnect func(context.Context) error
+	connects  atomic.Int64
+}
+
+func (c *connector) Connect(ctx context.Context) error {
+	c.connects.Add(1)
+	if c.onConnect != nil {
+		return c.onConnect(ctx)
+	}
+	return nil
+}
+
+// TestStayConnected uses the connections to servers every twenty seconds, save those that were read from
+// or are in doubt; servers that say nothing keep nobody waiting.
+func TestStayConnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem, data := newGrid(6), plaintext(10_000)
+		c := put(t, mem[:4], data, decode.PutOptions{K: 2, N: 4, SegmentSize: 1 << 10})
+		servers := make([]*connector, len(mem))
+		var cfg decode.Config
+		for i, m := range mem {
+			servers[i] = &connector{memServer: m}
+			cfg.Servers = append(cfg.Servers, decode.Server{Server: servers[i]})
+		}
+		servers[4].onConnect = hang
+		servers[5].onConnect = func(context.Context) error { return errors.New("down") }
+		cfg.Servers = append(cfg.Servers, decode.Server{Server: newGrid(7)[6]}) // has no connections
+		client := newClient(t, cfg)
+		counts := func() (n []int64) {
+			for _, s := range servers {
+				n = append(n, s.connects.Load())
+			}
+			return n
+		}
+		check := func(want ...int64) {
+			t.Helper()
+			synctest.Wait()
+			if got := counts(); !slices.Equal(got, want) {
+				t.Errorf("connected %d times, want %d", got, want)
+			}
+		}
+		ended := make(chan struct{})
+		go func() {
+			client.StayConnected(t.Context())
+			close(ended)
+		}()
+		check(1, 1, 1, 1, 1, 1)
+		time.Sleep(45 * time.Second)
+		check(3, 3, 3, 3, 3, 3)
+
+		mem[3].onShares = func(context.Context) error { return errors.New("down") }
+		f, err := client.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%v", err)
+		}
+		f.Close()
+		time.Sleep(20 * time.Second)
+		check(3, 3, 3, 4, 3, 3) // all have said which shares they have, or failed a second ago
+		time.Sleep(20 * time.Second)
+		check(4, 4, 4, 5, 4, 4)
+
+		client.Close()
+		<-ended
+		client.StayConnected(t.Context())
+		check(4, 4, 4, 5, 4, 4)
+	})
+}
