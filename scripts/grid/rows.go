@@ -302,7 +302,7 @@ func lossRow(s scale) row {
 		far:  true, quantities: both, separate: true,
 	}
 	for _, link := range []distance.Link{
-		{Delay: 10 * time.Millisecond}, {Delay: 10 * time.Millisecond, Loss: 0.001}, {Delay: 10 * time.Millisecond, Loss: 0.02}, {Delay: 50 * time.Millisecond, Loss: 0.001},
+		{Delay: 10 * time.Millisecond, Loss: 0.001}, {Delay: 10 * time.Millisecond, Loss: 0.02}, {Delay: 50 * time.Millisecond, Loss: 0.001},
 	} {
 		r.sides = append(r.sides, side{fmt.Sprintf("%s, %g %%", roundTrip(link), 100*link.Loss), linked(link), compareBoth(true)})
 	}

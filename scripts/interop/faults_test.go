@@ -71,7 +71,8 @@ func TestFaults(t *testing.T) {
 					}
 				}
 			})
-			advisories := filepath.Join(g.Storage[node], "corruption-advisories", "*")
+			si := filepath.Base(filepath.Dir(shares[0]))
+			advisories := filepath.Join(g.Storage[node], "corruption-advisories", "*--"+si+"-*")
 			gateway.Await(t, "a corruption advisory", func() bool {
 				found, err := filepath.Glob(advisories)
 				if err != nil {
