@@ -27,7 +27,7 @@ const (
 	smallRead      = 16 << 10 // bytes up to which a read says something of the latency, and beyond of the rate
 	firstSpread    = 0.5
 	leastLate      = 250 * time.Millisecond // no read is late sooner: less may be the machine's own doing
-	forgetting     = 8 * time.Second        // in which an unused server's rate is assumed to have doubled
+	forgetting     = 2 * time.Second        // in which an unused server's rate is assumed to have doubled
 	firstBackoff   = time.Second
 	longestBackoff = time.Minute
 )
