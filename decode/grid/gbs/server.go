@@ -112,7 +112,7 @@ func (s *Server) dial(ctx context.Context, network, _ string) (net.Conn, error) 
 		conn, err := dialer.DialContext(ctx, network, s.nurl.locations[i])
 		if err == nil {
 			s.last.Store(int64(i))
-			return conn, nil
+			return newConn(conn.(*net.TCPConn))
 		}
 		errs = errors.Join(errs, err)
 		if ctx.Err() != nil {
