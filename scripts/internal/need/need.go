@@ -58,8 +58,9 @@ func Namespaces(tb testing.TB) {
 		absent(tb, "makes network namespaces and needs root")
 	}
 	Program(tb, "ip")
+	// Nothing that can be installed would help.
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		absent(tb, "needs /dev/net/tun")
+		tb.Skip("needs a kernel with /dev/net/tun")
 	}
 }
 
