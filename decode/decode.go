@@ -21,7 +21,7 @@ type Config struct {
 	Servers       []Server      // in order of preference; the Client closes them
 	Memory        int64         // bytes for chunks being decoded; 0 means 128 MiB
 	MetadataBytes int64         // bytes of verified metadata kept; 0 means 4 MiB
-	Patience      time.Duration // how long a share may at most keep a reader waiting before another is read as well; 0 means 1.5 s
+	Patience      time.Duration // how long a share may at most keep a reader waiting before another is read as well, unless its server is some 150 ms away or more; 0 means 1.5 s
 	Timeout       time.Duration // how long a server may take to answer one request, besides a second for each 32 KiB; 0 means 30 s
 	Log           *slog.Logger  // nil discards
 }
@@ -99,10 +99,17 @@ func (c *Client) allowed(bytes int) time.Duration {
 	return c.timeout + time.Duration(bytes)*time.Second/slowest
 }
 
+const (
+	// A connection begins so slowly that the first blocks take this many round trips, handshakes included.
+	slowStart   = 10
+	mostPatient = 4 * time.Second // with servers however far away
+)
+
 // lateNext returns after what time a read of the member is late that begins now: twice as late for each
 // competitor that others have had already, up to what patience there is.
 func (c *Client) lateNext(m *member, bytes, competitors int) time.Duration {
-	return min(m.pace.lateNext(bytes, c.patience)<<min(competitors, 8), c.patience)
+	patience := max(c.patience, min(slowStart*m.pace.roundTrip(), mostPatient))
+	return min(m.pace.lateNext(bytes, patience)<<min(competitors, 8), patience)
 }
 
 func orDefault[T int64 | time.Duration](v, def T) T {
