@@ -284,7 +284,7 @@ type candidate struct {
 	share    *share
 	demerits int
 	class    int
-	unopened bool // and nothing has been read yet
+	unopened int // 1 if it is not open, and nothing of the file has been read yet
 }
 
 // rank appends to to the known shares, in the order in which to read so many bytes of
@@ -297,18 +297,15 @@ func (f *File) rank(to []candidate, bytes int, sure bool) []candidate {
 	first := f.depth.isNew()
 	f.mu.Lock()
 	for _, s := range f.shares {
-		unopened := first && (s.opened == nil || !s.opened.isDone())
+		unopened := 0
+		if first && (s.opened == nil || !s.opened.isDone()) {
+			unopened = 1
+		}
 		to = append(to, candidate{s, s.demerits, s.member.pace.class(now, bytes, s.beside, sure), unopened})
 	}
 	f.mu.Unlock()
 	slices.SortFunc(to, func(a, b candidate) int {
-		if a.unopened != b.unopened && a.demerits == b.demerits && a.class == b.class {
-			if a.unopened {
-				return 1
-			}
-			return -1
-		}
-		return cmp.Or(cmp.Compare(a.demerits, b.demerits), cmp.Compare(a.class, b.class),
+		return cmp.Or(cmp.Compare(a.demerits, b.demerits), cmp.Compare(a.class, b.class), cmp.Compare(a.unopened, b.unopened),
 			cmp.Compare(a.share.num, b.share.num), cmp.Compare(a.share.rank, b.share.rank))
 	})
 	return to

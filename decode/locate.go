@@ -233,7 +233,7 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 // stillSought waits while others seek the UEB, for as long as m would need, and tells whether they
 // have not found it.
 func (f *File) stillSought(ctx context.Context, m *member) bool {
-	late := time.NewTimer(2 * m.pace.lateNext(smallRead, f.client.patience)) // for a header and a UEB
+	late := time.NewTimer(2 * f.client.lateNext(m, smallRead, 0)) // for a header and a UEB
 	defer late.Stop()
 	for {
 		f.mu.Lock()
