@@ -11,19 +11,24 @@ import (
 // give none of it back for long.
 type buffer []byte
 
-// resized returns a buffer of n bytes: b, if that fits without much waste, else another one
-// in its place. It holds anything. flags may be unix.MAP_POPULATE, for a buffer of which every page will be used:
+// newBuffer returns a buffer of n bytes. flags may be unix.MAP_POPULATE, for one of which every page will be used:
 // getting them one by one takes longer than decoding does.
-func (b buffer) resized(n, flags int) buffer {
-	if cap(b) >= n && cap(b) <= 2*n+1<<16 {
-		return b[:n]
-	}
-	b.free()
+func newBuffer(n, flags int) buffer {
 	m, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|flags)
 	if err != nil {
 		panic(fmt.Sprintf("out of memory: mapping %d bytes for a chunk: %v", n, err)) // as the heap would
 	}
 	return m
+}
+
+// resized returns a buffer of n bytes: b, if that is large enough and not larger than room, else another one
+// in its place. It holds anything. For flags see newBuffer.
+func (b buffer) resized(n, room, flags int) buffer {
+	if cap(b) >= n && cap(b) <= room {
+		return b[:n]
+	}
+	b.free()
+	return newBuffer(n, flags)
 }
 
 // free gives the memory back to the system; nothing may use it any more.

@@ -24,6 +24,7 @@ import (
 // with its memory and its goroutines.
 type chunk struct {
 	file     *File
+	taken    int64 // bytes of the Client's memory
 	first    int64 // segment
 	segments int
 	tailLen  int  // block length of the last segment of the chunk
@@ -77,7 +78,7 @@ func (c *chunk) close() {
 	c.scratch.free()
 }
 
-// WriteChunks reads, decodes and verifies the n chunks from i on, n at most Run, and
+// WriteChunks reads, decodes and verifies the n chunks from i on, n at most what Run ever returned, and
 // writes their plaintext into w with one call, at its offset in the file. Nothing is written unless all of it
 // is verified. Errors: *NotEnoughSharesError, ErrInconsistent, w's, the context's.
 func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error {
@@ -92,10 +93,11 @@ func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 	defer f.giveChunk(c)
 	load, began := f.depth.begin(), time.Now()
 	err = c.decode(ctx)
-	f.depth.end(load, time.Since(began), c.gathering, err == nil)
+	f.depth.end(load, n, time.Since(began), c.gathering, err == nil)
 	if err != nil {
 		return c.failed(err)
 	}
+	f.adjustRun()
 	off := c.first * f.ueb.SegmentSize
 	plain := c.out[:min(int64(len(c.out)), f.cap.size-off)]
 	cryptAt(f.key, plain, off)
@@ -133,26 +135,26 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 
 // takeChunk waits for memory and begins the n chunks from i on; giveChunk gives both back.
 func (f *File) takeChunk(ctx context.Context, i, n int64) (*chunk, error) {
-	if chunks := (f.ueb.Segments()-1)/f.chunkSegments + 1; i < 0 || n < 1 || n > f.run || i > chunks-n {
+	if chunks := (f.ueb.Segments()-1)/f.chunkSegments + 1; i < 0 || n < 1 || n > f.mostRun || i > chunks-n {
 		return nil, errNoChunk(i, n)
 	}
-	if err := f.takeMemory(ctx); err != nil {
+	memory := f.memory(max(n, f.leastRun)) // so that buffers are made anew less often
+	if err := f.takeMemory(ctx, memory); err != nil {
 		return nil, err
 	}
-	c := f.client.spareChunk()
+	c := f.client.spareChunk(memory)
 	c.begin(f, i, n)
 	return c, nil
 }
 
 func (f *File) giveChunk(c *chunk) {
 	c.release()
-	f.client.keepChunk(c, f.memory(f.run))
-	f.giveMemory()
+	f.client.keepChunk(c)
+	f.giveMemory(c.taken)
 }
 
-// takeMemory waits for the memory of a run; for a whole one, since buffers are kept as large.
-func (f *File) takeMemory(ctx context.Context) error {
-	client, memory := f.client, f.memory(f.run)
+func (f *File) takeMemory(ctx context.Context, memory int64) error {
+	client := f.client
 	tookNear := !f.near || client.near.tryAcquire(f, client.nearPart(memory))
 	if tookNear && client.memory.tryAcquire(f, memory) {
 		return nil
@@ -171,8 +173,8 @@ func (f *File) takeMemory(ctx context.Context) error {
 	return err
 }
 
-func (f *File) giveMemory() {
-	client, memory := f.client, f.memory(f.run)
+func (f *File) giveMemory(memory int64) {
+	client := f.client
 	client.memory.release(f, memory)
 	if f.near {
 		client.near.release(f, client.nearPart(memory))
@@ -184,34 +186,50 @@ func (c *Client) nearPart(memory int64) int64 { return min(memory, c.near.limit)
 
 // spareChunk returns a chunk that was kept, or a new one. A sync.Pool would drop
 // buffers at every collection and have them made again beside the old ones,
-// which shows in what a long decode takes.
-func (c *Client) spareChunk() *chunk {
+// which shows in what a long decode takes. So much memory has been taken for it; those of another size are
+// given up, as far as all would be more than the limit.
+func (c *Client) spareChunk(taken int64) *chunk {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last := len(c.spare) - 1
-	if last < 0 {
-		return newChunk()
+	var ch *chunk
+	if best := len(c.spare) - 1; best >= 0 {
+		for i, s := range c.spare {
+			if s.taken == taken {
+				best = i
+			}
+		}
+		ch = c.spare[best]
+		c.spare = slices.Delete(c.spare, best, best+1)
+	} else {
+		ch = newChunk()
 	}
-	ch := c.spare[last]
-	c.spare = c.spare[:last]
+	for len(c.spare) > 0 && c.memory.inUse()+c.keptLocked() > c.memory.limit {
+		c.spare[0].close()
+		c.spare = slices.Delete(c.spare, 0, 1)
+	}
+	ch.taken = taken
 	return ch
 }
 
-// keepChunk keeps ch, for which so much memory was taken, for the next one who needs memory: little more than
-// is in use, within the limit.
-func (c *Client) keepChunk(ch *chunk, taken int64) {
+// keepChunk keeps ch for the next one who needs memory: little more than is in use, within the limit.
+func (c *Client) keepChunk(ch *chunk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	inUse := c.memory.inUse() - taken
-	kept := ch.memory()
-	for _, s := range c.spare {
-		kept += s.memory()
-	}
+	inUse := c.memory.inUse() - ch.taken
+	kept := c.keptLocked() + ch.memory()
 	if len(c.files) > 0 && inUse+kept <= c.memory.limit && kept <= inUse+c.near.limit {
 		c.spare = append(c.spare, ch)
 	} else {
 		ch.close()
 	}
+}
+
+// keptLocked is how much memory chunks have that nobody uses.
+func (c *Client) keptLocked() (kept int64) {
+	for _, s := range c.spare {
+		kept += s.memory()
+	}
+	return kept
 }
 
 // memory is how many bytes the chunk's buffers hold.
@@ -225,7 +243,7 @@ func (c *chunk) begin(f *File, i, n int64) {
 	c.tailLen = int(f.ueb.BlockLen(c.first + int64(c.segments) - 1))
 	c.slotLen = (c.segments-1)*c.blockLen + c.tailLen
 	c.apart = f.decodesApart(int64(c.segments))
-	c.out = c.out.resized(c.slotLen*f.cap.k, unix.MAP_POPULATE)
+	c.out = c.out.resized(c.slotLen*f.cap.k, c.outRoom(), unix.MAP_POPULATE)
 	c.pieces = slices.Grow(c.pieces[:0], c.segments*f.cap.k)[:c.segments*f.cap.k]
 	c.slots = c.slots[:0]
 	for slot := range f.cap.k {
@@ -425,6 +443,14 @@ func decode(decoder *zfec.Decoder, blocks [][]byte) error {
 		return fmt.Errorf("erasure decoding: %w", err)
 	}
 	return nil
+}
+
+// outRoom returns how much of the memory that was taken is for out; the rest is for scratch.
+func (c *chunk) outRoom() int {
+	if c.apart {
+		return int(c.taken) / 3
+	}
+	return int(c.taken) / 2
 }
 
 // scratchLen returns how long scratch must be for the chunk.

@@ -2,8 +2,11 @@ package decode
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"time"
+
+	"spillway/decode/grid"
 )
 
 // depth finds out how many calls of WriteChunks at a time keep the processors and the servers busy: as many
@@ -13,7 +16,7 @@ import (
 type depth struct {
 	mu       sync.Mutex
 	running  int
-	rate     float64       // calls a second; 0: unknown
+	rate     float64       // chunks a second; 0: unknown
 	least    time.Duration // that gathering the blocks of a call took
 	measured time.Time     // when it did
 }
@@ -34,12 +37,13 @@ func (d *depth) begin() int {
 	return d.running
 }
 
-// end notes a call that took so long, so long of it for gathering blocks, load of them under way when it began.
-func (d *depth) end(load int, took, gathering time.Duration, ok bool) {
+// end notes a call for n chunks that took so long, so long of it for gathering blocks, load of them under way
+// when it began.
+func (d *depth) end(load int, n int64, took, gathering time.Duration, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	rate := float64(d.running) / max(took, time.Microsecond).Seconds()
+	rate := float64(d.running) * float64(n) / max(took, time.Microsecond).Seconds()
 	d.running--
 	if !ok {
 		return
@@ -63,19 +67,19 @@ func (d *depth) isNew() bool {
 	return d.rate == 0
 }
 
-// want returns how many calls should be under way. As long as nothing has been read, latency says
+// want returns how many calls for n chunks each should be under way. As long as nothing has been read, latency says
 // how far away the servers are.
-func (d *depth) want(latency time.Duration) int {
+func (d *depth) want(n int64, latency time.Duration) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := runtime.GOMAXPROCS(0)
+	calls := runtime.GOMAXPROCS(0)
 	switch {
 	case d.rate == 0:
-		n += int(min(latency/(10*time.Millisecond), mostAtFirst))
+		calls += int(min(latency/(10*time.Millisecond), mostAtFirst))
 	case d.least > nearby && !d.isOldLocked(time.Now()):
-		n += int(2 * d.rate * d.least.Seconds())
+		calls += int(2 * d.rate / float64(n) * d.least.Seconds())
 	}
-	return n
+	return calls
 }
 
 // Workers returns how many calls of WriteChunks at a time keep the servers busy, at present and
@@ -85,12 +89,13 @@ func (f *File) Workers() int {
 	if f.depth.isNew() {
 		latency = f.latency()
 	}
-	memory := f.memory(f.run)
+	run := f.Run()
+	memory := f.memory(run)
 	most := f.client.memory.most(memory)
 	if f.near {
 		most = min(most, f.client.near.most(memory))
 	}
-	return max(1, min(f.depth.want(latency), int(most/memory)))
+	return max(1, min(f.depth.want(run, latency), int(most/memory)))
 }
 
 // latency returns that of the quickest server.
@@ -104,4 +109,26 @@ func (f *File) latency() time.Duration {
 		}
 	}
 	return least
+}
+
+// isConnected tells whether a server is reached by connections.
+func (f *File) isConnected() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.members, func(m *member) bool {
+		_, ok := m.Server.Server.(grid.Connector)
+		return ok
+	})
+}
+
+// usualRate returns the throughput of the k-th quickest server, in bytes a second; 0 if fewer are known.
+func (f *File) usualRate() float64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rates := make([]float64, len(f.members))
+	for i, m := range f.members {
+		rates[i] = m.pace.throughput()
+	}
+	slices.Sort(rates)
+	return rates[max(0, len(rates)-f.cap.k)]
 }

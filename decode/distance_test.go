@@ -120,7 +120,8 @@ func download(ctx context.Context, f *decode.File, at func(chunk int64)) ([]byte
 				mu.Unlock()
 				return
 			}
-			next += f.Run()
+			n := min(f.Run(), chunks-i)
+			next += n
 			if workers < wanted {
 				workers++
 				group.Go(work)
@@ -129,7 +130,7 @@ func download(ctx context.Context, f *decode.File, at func(chunk int64)) ([]byte
 				at(i)
 			}
 			mu.Unlock()
-			if err := f.WriteChunks(ctx, i, min(f.Run(), chunks-i), s); err != nil {
+			if err := f.WriteChunks(ctx, i, n, s); err != nil {
 				mu.Lock()
 				errs = errors.Join(errs, err)
 				mu.Unlock()
@@ -168,6 +169,44 @@ func TestDistance(t *testing.T) {
 			t.Logf("round trip %v: %.0f MB/s", roundTrip, rate)
 			if rate < least {
 				t.Errorf("round trip %v: %.0f MB/s from servers that give 100", roundTrip, rate)
+			}
+		})
+	}
+}
+
+// TestRun: quick servers are asked for much at once, slow and far ones for little, and memory bounds it.
+func TestRun(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		roundTrip   time.Duration
+		rate        float64 // bytes a second, of each server
+		memory      int64
+		least, most int64 // chunks in a run
+	}{
+		{"quick", 3 * time.Millisecond, 300e6, 128 << 20, 12, 12},
+		{"less quick", 3 * time.Millisecond, 15e6, 128 << 20, 3, 7},
+		{"slow", 3 * time.Millisecond, 1e6, 128 << 20, 2, 2},
+		{"far", 100 * time.Millisecond, 300e6, 128 << 20, 2, 2},
+		{"little memory", 3 * time.Millisecond, 300e6, 45 << 20, 4, 4},
+		{"so near that requests cost nothing", time.Millisecond, 300e6, 128 << 20, 2, 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			servers, _, c, data := farServers(t, test.roundTrip, test.rate)
+			client := newClient(t, decode.Config{Servers: asServers(servers), Memory: test.memory})
+			f, err := client.Open(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if n := f.Run(); n != 2 {
+				t.Errorf("%s: a run has %d chunks before anything is known", test.name, n)
+			}
+			got, err := download(t.Context(), f, nil)
+			if err != nil || !bytes.Equal(got, data) {
+				t.Fatalf("%s: %v", test.name, err)
+			}
+			if n := f.Run(); n < test.least || n > test.most {
+				t.Errorf("%s: a run has %d chunks, want %d to %d", test.name, n, test.least, test.most)
 			}
 		})
 	}

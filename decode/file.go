@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"spillway/decode/chk"
@@ -24,6 +25,15 @@ const chunkTarget = 1 << 20
 // runTarget is about how many bytes of plaintext are decoded at once where nobody waits for
 // less: enough for two segments of 1 MiB or sixteen of 128 KiB.
 const runTarget = 2 << 20
+
+// A request costs a storage node as much as sending some 500 KB. So more is read at once of each share, up to
+// quickRead bytes, of servers that are no further away than quickLatency, if they bring it within quickTime: who
+// is slower would keep readers waiting for what others could bring meanwhile.
+const (
+	quickRead    = 4 << 20
+	quickTime    = 150 * time.Millisecond
+	quickLatency = 10 * time.Millisecond
+)
 
 // maxPieces bounds the number of blocks in a run, and with it the buffers
 // of one vectored read.
@@ -49,7 +59,9 @@ type File struct {
 	tree          tree
 	near          bool // waiting for the servers takes no time worth hiding
 	chunkSegments int64
-	run           int64 // chunks
+	leastRun      int64 // chunks
+	mostRun       int64
+	run           atomic.Int64 // at present
 	depth         depth
 
 	mu        sync.Mutex
@@ -134,22 +146,35 @@ func (c *Client) Open(ctx context.Context, cap Cap) (*File, error) {
 // that fits the memory.
 func (f *File) setGeometry(ueb *chk.UEB) error {
 	f.ueb, f.tree = ueb, newTree(ueb.Segments())
-	f.near = f.latency() <= nearby
+	f.near = f.latency() <= nearby && !f.isConnected()
 	if roots := f.tree.pages * hashtree.Size; roots > f.client.memory.limit {
 		return &MemoryError{What: "hash trees", Needed: roots, Limit: f.client.memory.limit}
 	}
 	most := min(maxPieces/int64(f.cap.k), maxVectors, ueb.Segments())
 	f.chunkSegments = max(1, min((chunkTarget+ueb.SegmentSize/2)/ueb.SegmentSize, most))
 	chunk := f.chunkSegments * ueb.SegmentSize
-	f.run = max(1, min((runTarget+chunk/2)/chunk, most/f.chunkSegments))
-	for f.run > 1 && f.memory(f.run) > f.client.memory.limit/3 {
-		f.run--
+	f.leastRun = f.largestRun(min((runTarget+chunk/2)/chunk, most/f.chunkSegments), f.client.memory.limit/3)
+	f.mostRun = f.leastRun
+	if !f.near {
+		f.mostRun = max(f.leastRun, f.largestRun(min((quickRead+f.shareBytes(1)/2)/f.shareBytes(1), most/f.chunkSegments), f.client.memory.limit/5))
 	}
+	f.run.Store(f.leastRun)
 	if memory := f.memory(1); memory > f.client.memory.limit {
 		return &MemoryError{What: "segments", Needed: memory, Limit: f.client.memory.limit}
 	}
 	return nil
 }
+
+// largestRun returns how many chunks, at most so many, can be decoded in so much memory; at least one.
+func (f *File) largestRun(most, memory int64) int64 {
+	for most > 1 && f.memory(most) > memory {
+		most--
+	}
+	return max(1, most)
+}
+
+// shareBytes returns how many bytes of one share n chunks take.
+func (f *File) shareBytes(n int64) int64 { return n * f.chunkSegments * f.ueb.BlockSize() }
 
 // memory returns how many bytes decoding n chunks takes: themselves, padded, as much
 // again for the blocks that do not land there directly, and again for those computed apart.
@@ -212,8 +237,21 @@ func (f *File) Size() int64 { return f.cap.size }
 func (f *File) ChunkSize() int64 { return min(f.chunkSegments*f.ueb.SegmentSize, f.cap.size) }
 
 // Run returns how many consecutive chunks are decoded fastest when they are decoded
-// at once, by filling the lanes in which segments are hashed.
-func (f *File) Run() int64 { return f.run }
+// at once: they fill the lanes in which segments are hashed, and take more where the servers are quick, who are
+// asked less often then. It does not block.
+func (f *File) Run() int64 { return f.run.Load() }
+
+// adjustRun makes runs as large as the k-th quickest server brings in quickTime.
+func (f *File) adjustRun() {
+	if f.mostRun == f.leastRun {
+		return
+	}
+	run := f.leastRun
+	if f.latency() <= quickLatency {
+		run = int64(f.usualRate()*quickTime.Seconds()) / f.shareBytes(1)
+	}
+	f.run.Store(min(max(run, f.leastRun), f.mostRun))
+}
 
 // Close cancels what is in progress, waits for it and closes the shares.
 func (f *File) Close() error {

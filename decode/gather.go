@@ -258,7 +258,7 @@ func (c *chunk) start(s *share, last bool) bool {
 			r.bufs = append(r.bufs, c.primary(i, s.num))
 		}
 	} else {
-		c.scratch = c.scratch.resized(c.scratchLen(), 0)
+		c.scratch = c.scratch.resized(c.scratchLen(), int(c.taken)-c.outRoom(), 0)
 		r.one[0] = c.slot(slot)
 		r.bufs = r.one[:]
 	}

@@ -168,6 +168,13 @@ func (p *pace) roundTrip() time.Duration {
 	return p.latency
 }
 
+// throughput returns how many bytes a second the server sends, 0 if it is unknown.
+func (p *pace) throughput() float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rate
+}
+
 const (
 	untriedClass = 32 // of servers that have yet to bring their first block
 	lastClass    = 64 // of servers that are to be tried again later only

@@ -341,8 +341,7 @@ func (o *pieces) next() error {
 		o.ship()
 	}
 	if len(o.all) < o.most && len(o.free) == 0 {
-		p := &piece{views: make([][]byte, o.shipment.n)}
-		p.bytes = p.bytes.resized(o.shipment.n*int(o.room), 0)
+		p := &piece{views: make([][]byte, o.shipment.n), bytes: newBuffer(o.shipment.n*int(o.room), 0)}
 		o.all = append(o.all, p)
 		o.free <- p
 	}

@@ -145,9 +145,9 @@ func (s *Spool) openFailedLocked(e *entry, err error) {
 
 // adopt takes the file's layout from its source.
 func (s *Spool) adopt(e *entry, src Source) error {
-	chunkSize, run := src.ChunkSize(), src.Run()
-	if src.Size() != e.size || chunkSize <= 0 || run <= 0 {
-		return fmt.Errorf("spool: the source has %d bytes in chunks of %d and runs of %d, %d bytes were announced", src.Size(), chunkSize, run, e.size)
+	chunkSize := src.ChunkSize()
+	if src.Size() != e.size || chunkSize <= 0 {
+		return fmt.Errorf("spool: the source has %d bytes in chunks of %d, %d bytes were announced", src.Size(), chunkSize, e.size)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +163,7 @@ func (s *Spool) adopt(e *entry, src Source) error {
 			return err
 		}
 	}
-	e.chunkSize, e.run = chunkSize, run
+	e.chunkSize = chunkSize
 	e.have, e.busy, e.bad = newChunkset(e.chunks()), newChunkset(e.chunks()), newChunkset(e.chunks())
 	return nil
 }
@@ -196,7 +196,7 @@ func (s *Spool) widenLocked(e *entry, chunk int64) error {
 // do so while the source has use for more.
 func (s *Spool) work(e *entry, src Source, others *sync.WaitGroup) {
 	for {
-		c, n, more := s.take(e, src.Workers())
+		c, n, more := s.take(e, src.Workers(), src.Run())
 		if more {
 			others.Go(func() { s.work(e, src, others) })
 		}
@@ -235,14 +235,14 @@ func (s *Spool) workerLeaves(e *entry) {
 	e.workers--
 }
 
-// take marks the chunks of e to decode next as busy and returns the first and how many; 0 when the worker should
+// take marks the chunks of e to decode next as busy and returns the first and how many, at most run; 0 when the worker should
 // go, which is booked. More tells the worker to begin another one, as there are fewer than wanted.
-func (s *Spool) take(e *entry, wanted int) (c, n int64, more bool) {
+func (s *Spool) take(e *entry, wanted int, run int64) (c, n int64, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.workers <= wanted {
 		// All workers together, and what they do next, lie in front of one reader.
-		e.ahead = max(readAhead, 2*wanted*int(e.run))
+		e.run, e.ahead = run, max(readAhead, 2*wanted*int(run))
 		c, n = s.takeLocked(e)
 	}
 	switch {

@@ -129,40 +129,40 @@ func (d *download) run(ctx context.Context, bar progress) error {
 		}
 		return nil
 	}
-	run := d.src.Run()
 	g, gctx := errgroup.WithContext(ctx)
 	if ordered, ok := d.to.(*inOrder); ok {
 		defer context.AfterFunc(gctx, ordered.end)()
 	}
 	var mu sync.Mutex
 	workers, next := 1, int64(0)
-	// take returns the first chunk of the next run, false when a worker should go, and whether it
-	// should begin another one.
-	take := func() (i int64, ok, more bool) {
+	// take returns the chunks of the next run, from i on and below end, false when a worker should go, and
+	// whether it should begin another one.
+	take := func() (i, end int64, ok, more bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		wanted := d.src.Workers()
 		if next >= last || workers > wanted {
 			workers--
-			return 0, false, false
+			return 0, 0, false, false
 		}
-		i, next = next, next+run
+		i, end = next, min(next+d.src.Run(), last)
+		next = end
 		if more = workers < wanted; more {
 			workers++
 		}
-		return i, true, more
+		return i, end, true, more
 	}
 	var work func() error
 	work = func() error {
 		for {
-			i, ok, more := take()
+			i, end, ok, more := take()
 			if more {
 				g.Go(work)
 			}
 			if !ok {
 				return nil
 			}
-			if err := fetch(gctx, i, min(i+run, last)); err != nil {
+			if err := fetch(gctx, i, end); err != nil {
 				return err
 			}
 		}
