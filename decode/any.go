@@ -74,10 +74,10 @@ func fromAny[V any](ctx context.Context, f *File, get func(ctx context.Context, 
 			tick.Reset(f.client.lateNext(s.member, smallRead, competitors))
 			go func() {
 				r := result{share: s}
-				var o *openShare
-				if o, r.err = s.open(ctx); r.err == nil {
-					r.value, r.err = get(ctx, o)
-				}
+				r.err = s.use(ctx, func(o *openShare) (err error) {
+					r.value, err = get(ctx, o)
+					return err
+				})
 				results <- r
 			}()
 			return true

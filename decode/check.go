@@ -150,7 +150,7 @@ func problemText(err error) string {
 
 // check verifies all of the share and returns everything that is wrong.
 func (s *share) check(ctx context.Context) (problems []error) {
-	o, err := s.open(ctx)
+	o, err := s.own(ctx)
 	if err != nil {
 		return []error{err}
 	}

@@ -532,7 +532,8 @@ func cryptAt(key cipher.Block, b []byte, off int64) {
 
 // excludeCulprits verifies the blocks that were used for the bad segments and
 // drops the shares that gave wrong ones. Shares that cannot be proven right or
-// wrong are dropped only when no other is proven wrong.
+// wrong are dropped only when no other is proven wrong. Blocks that were read where a share has none
+// are only to be read again.
 func (c *chunk) excludeCulprits(ctx context.Context, bad []int) error {
 	ctx, done := joinContexts(ctx, c.file.ctx)
 	defer done()
@@ -549,11 +550,14 @@ func (c *chunk) excludeCulprits(ctx context.Context, bad []int) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var wrong, unproven []*read
+	var wrong, unproven, elsewhere []*read
 	for i, r := range c.have {
 		var corrupt *CorruptShareError
 		switch err := verdicts[i]; {
 		case err == nil:
+			continue
+		case errors.Is(err, errElsewhere):
+			elsewhere = append(elsewhere, r)
 			continue
 		case errors.As(err, &corrupt) && corrupt.Part != blockTreePart && corrupt.Part != chainPart:
 			wrong = append(wrong, r)
@@ -562,10 +566,13 @@ func (c *chunk) excludeCulprits(ctx context.Context, bad []int) error {
 		}
 		r.share.report(verdicts[i])
 	}
-	if len(wrong) == 0 {
+	for _, r := range elsewhere {
+		c.drop(r)
+	}
+	if len(wrong)+len(elsewhere) == 0 {
 		wrong = unproven
 	}
-	if len(wrong) == 0 {
+	if len(wrong)+len(elsewhere) == 0 {
 		return ErrInconsistent
 	}
 	for _, r := range wrong {
@@ -575,28 +582,33 @@ func (c *chunk) excludeCulprits(ctx context.Context, bad []int) error {
 	return nil
 }
 
+// errElsewhere: blocks were read where the share has none.
+var errElsewhere = errors.New("the share is not laid out as supposed")
+
 // verifyBlocks verifies what a read brought for the bad segments against the
 // share's own block hash tree.
 func (c *chunk) verifyBlocks(ctx context.Context, r *read, bad []int) error {
-	o, err := r.share.open(ctx)
-	if err != nil {
-		return err
-	}
-	hasher := hashtree.NewHasher(hashtree.BlockTag)
-	var leaves []hashtree.Hash
-	loaded := int64(-1)
-	for _, i := range bad {
-		number := c.first + int64(i)
-		if page := number / c.file.tree.leaves; page != loaded {
-			if leaves, err = o.blockLeaves(ctx, page); err != nil {
-				return err
+	return r.share.use(ctx, func(o *openShare) error {
+		if o.header.Data != r.data {
+			return errElsewhere
+		}
+		hasher := hashtree.NewHasher(hashtree.BlockTag)
+		var leaves []hashtree.Hash
+		loaded := int64(-1)
+		for _, i := range bad {
+			number := c.first + int64(i)
+			if page := number / c.file.tree.leaves; page != loaded {
+				var err error
+				if leaves, err = o.blockLeaves(ctx, page); err != nil {
+					return err
+				}
+				loaded = page
 			}
-			loaded = page
+			got, want := hasher.Of(c.block(r, i)), leaves[number%c.file.tree.leaves]
+			if !bytes.Equal(got[:], want[:]) {
+				return o.blame(fmt.Sprintf("block %d", number), errHash)
+			}
 		}
-		got, want := hasher.Of(c.block(r, i)), leaves[number%c.file.tree.leaves]
-		if !bytes.Equal(got[:], want[:]) {
-			return o.blame(fmt.Sprintf("block %d", number), errHash)
-		}
-	}
-	return nil
+		return nil
+	})
 }

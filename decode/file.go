@@ -70,13 +70,15 @@ type File struct {
 	changed   chan struct{} // closed and replaced whenever what follows grows or a server answers
 	shares    []*share      // every share known; only grows
 	members   []*member     // those that are used; only grows, where servers were added meanwhile
-	inquiries []*inquiry    // of the first members, in their order
+	unasked   []*member     // those of the members that are still to be asked, in that order
+	inquiries []*inquiry    // of the others, in the order in which they were asked
 	listing   int           // servers that have not said yet which shares they hold
 	turns     int           // servers that had shares
 	seekers   int           // of those that seek the UEB now
 	opening   int           // servers whose shares may still yield the UEB
 	fatal     error         // why the file cannot be opened whatever the servers say
 	found     *chk.UEB      // verified
+	unusual   bool          // the share that it was found in is not laid out as supposed of that UEB
 	roots     *call[[]hashtree.Hash]
 	recent    []*page // the last few used, the last one first
 	pages     map[int64]*call[*page]
@@ -100,6 +102,7 @@ func (c *Client) newFile(v VerifyCap, id string) (*File, error) {
 	}
 	c.files[f] = struct{}{}
 	f.members = c.useMoreLocked(nil)
+	f.unasked = slices.Clone(f.members)
 	c.work.Add(1)
 	return f, nil
 }
@@ -397,6 +400,33 @@ func newCall[V any]() *call[V] { return &call[V]{done: make(chan struct{})} }
 func (c *call[V]) finish(v V, err error) {
 	c.value, c.err = v, err
 	close(c.done)
+}
+
+// once returns what fn returns, which a goroutine of f calls once for all who want it; after a failure the next
+// one tries again. *at, guarded by f.mu, is nil before.
+func once[V any](ctx context.Context, f *File, at **call[V], fn func(ctx context.Context) (V, error)) (V, error) {
+	f.mu.Lock()
+	c := *at
+	if c == nil {
+		c = newCall[V]()
+		err := f.startLocked(func(ctx context.Context) {
+			v, err := fn(ctx)
+			if err != nil {
+				f.mu.Lock()
+				*at = nil
+				f.mu.Unlock()
+			}
+			c.finish(v, err)
+		})
+		if err != nil {
+			f.mu.Unlock()
+			var none V
+			return none, err
+		}
+		*at = c
+	}
+	f.mu.Unlock()
+	return c.wait(ctx)
 }
 
 func (c *call[V]) isDone() bool {

@@ -17,6 +17,7 @@ type read struct {
 	slot  int      // in scratch; -1: the blocks land at their place in out
 	bufs  [][]byte // where the bytes go, in their order in the share
 	one   [1][]byte
+	data  int64 // where the share's blocks begin, or are supposed to
 	err   error
 
 	running   bool
@@ -274,14 +275,19 @@ func (c *chunk) start(s *share, last bool) bool {
 	return true
 }
 
-// fill reads the blocks: one request.
+// fill reads the blocks: one request, if the share is laid out as supposed.
 func (c *chunk) fill(r *read) error {
 	o, err := r.share.open(r.ctx)
-	if err != nil {
-		return err
+	for o != nil {
+		o, err = o.again(r.ctx, c.fillFrom(r, o))
 	}
+	return err
+}
+
+func (c *chunk) fillFrom(r *read, o *openShare) error {
+	r.data = o.header.Data
 	want := c.slotLen
-	switch n, err := o.readAt(r.ctx, &r.began, o.header.Data+c.first*int64(c.blockLen), r.bufs...); {
+	switch n, err := o.readAt(r.ctx, &r.began, r.data+c.first*int64(c.blockLen), r.bufs...); {
 	case n == want:
 		return nil
 	case err == nil || errors.Is(err, io.EOF):

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"spillway/decode/chk"
+	"spillway/decode/hashtree"
 )
 
 // addLocked adds a share unless it is known.
@@ -34,11 +35,14 @@ func (f *File) discover(ctx context.Context, enough int) error {
 		return err
 	}
 	defer done()
-	f.askServers()
+	f.askFirst()
 	for {
 		f.mu.Lock()
 		changed, err := f.changed, f.fatal
 		ready := f.found != nil && f.distinctLocked() >= enough
+		if !ready && f.opening == 0 {
+			f.askLocked(len(f.unasked))
+		}
 		over := f.opening == 0
 		f.mu.Unlock()
 		switch {
@@ -88,6 +92,57 @@ func (f *File) moreToCome() bool {
 	return f.listing > 0
 }
 
+const (
+	// atHand is the round trip up to which a request costs its server more than the way costs time. Before the first
+	// byte such servers are asked for what it needs, and for nothing that it could need.
+	atHand = 10 * time.Millisecond
+	// restAfter is when the other servers are asked as well.
+	restAfter = 50 * time.Millisecond
+)
+
+// isAtHand tells whether the server is known to be at hand.
+func (m *member) isAtHand() bool {
+	roundTrip := m.pace.roundTrip()
+	return roundTrip != 0 && roundTrip <= atHand
+}
+
+// askFirst asks as many servers as shares are needed, if so many are at hand, in the order in which Tahoe-LAFS's
+// clients place shares. For each one that adds none the next one is asked, and all others after some time. Servers
+// far away are all asked at once.
+func (f *File) askFirst() {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var near, far []*member
+	for _, m := range f.unasked {
+		if m.isAtHand() && !m.pace.next().After(now) {
+			near = append(near, m)
+		} else {
+			far = append(far, m)
+		}
+	}
+	if len(near) < f.cap.k {
+		f.askLocked(len(f.unasked))
+		return
+	}
+	f.unasked = append(permute(near, f.cap.index), far...)
+	f.askLocked(f.cap.k)
+	f.askLaterLocked()
+}
+
+// askLaterLocked asks all servers that have not been asked, after some time.
+func (f *File) askLaterLocked() {
+	f.startLocked(func(ctx context.Context) {
+		wait := time.NewTimer(restAfter)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+			f.askServers()
+		case <-ctx.Done():
+		}
+	})
+}
+
 // askServers asks every server, once in the life of the File, in goroutines of the File.
 func (f *File) askServers() {
 	f.mu.Lock()
@@ -95,8 +150,19 @@ func (f *File) askServers() {
 	if f.closed {
 		return
 	}
-	f.members = f.client.useMore(f.members)
-	for _, m := range f.members[len(f.inquiries):] {
+	members := f.client.useMore(f.members)
+	f.unasked = append(f.unasked, members[len(f.members):]...)
+	f.members = members
+	f.askLocked(len(f.unasked))
+}
+
+// askLocked asks the next so many servers, if there are as many, in goroutines of the File.
+func (f *File) askLocked(n int) {
+	if f.closed {
+		return
+	}
+	n = min(n, len(f.unasked))
+	for _, m := range f.unasked[:n] {
 		q := &inquiry{member: m, asking: true, since: time.Now()}
 		f.inquiries = append(f.inquiries, q)
 		f.listing++
@@ -116,6 +182,7 @@ func (f *File) askServers() {
 			f.mu.Unlock()
 		})
 	}
+	f.unasked = f.unasked[n:]
 }
 
 // askAgain asks those servers again that failed to answer, if it is time, and returns when it
@@ -146,7 +213,7 @@ func (f *File) askAgain() time.Time {
 	return next
 }
 
-// list asks one server for its shares.
+// list asks one server for its shares, and the next server if these are none or known ones.
 func (f *File) list(ctx context.Context, q *inquiry) []*share {
 	m := q.member
 	ctx, cancel := context.WithTimeoutCause(ctx, f.client.timeout, errTimeout)
@@ -160,7 +227,12 @@ func (f *File) list(ctx context.Context, q *inquiry) []*share {
 	err = timeoutCause(ctx, err)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	first := q.err == nil
+	first, before := q.err == nil, f.distinctLocked()
+	defer func() {
+		if f.distinctLocked() == before {
+			f.askLocked(1)
+		}
+	}()
 	q.asking, q.err, q.when = false, err, time.Now()
 	if err != nil {
 		if f.ctx.Err() == nil {
@@ -186,14 +258,20 @@ func (f *File) list(ctx context.Context, q *inquiry) []*share {
 var usualSegments = [...]int64{1 << 20, 128 << 10}
 
 // seekUEB reads the UEB from one of the shares of a server unless it has been
-// verified meanwhile. The first k servers to answer do so, the others only if those fail or are late.
-// The very first ones also look where the UEB usually is while they read the header that tells.
+// verified meanwhile. The first k servers to answer do so, of those at hand only the first, the others only if
+// those fail or are late. The very first ones also look where the UEB usually is: those at hand before
+// they read the header that tells, those far away meanwhile.
 func (f *File) seekUEB(ctx context.Context, shares []*share) {
+	m := shares[0].member
+	atHand := m.isAtHand()
 	f.mu.Lock()
-	turn := f.turns
+	turn, most := f.turns, f.cap.k
 	f.turns++
 	f.mu.Unlock()
-	if turn >= f.cap.k && !f.stillSought(ctx, shares[0].member) {
+	if atHand {
+		most = 1
+	}
+	if turn >= most && !f.stillSought(ctx, m) {
 		return
 	}
 	f.mu.Lock()
@@ -205,8 +283,15 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 		f.notifyLocked()
 		f.mu.Unlock()
 	}()
-	if m := shares[0].member; turn < len(usualSegments) && m.pace.roundTrip() > nearby {
-		f.work.Go(func() { f.guessUEB(ctx, shares[0], usualSegments[turn]) })
+	switch {
+	case atHand && turn == 0:
+		for _, segment := range usualSegments {
+			if f.guessUEB(ctx, shares[0], segment, mostTail) {
+				return
+			}
+		}
+	case turn < len(usualSegments):
+		f.work.Go(func() { f.guessUEB(ctx, shares[0], usualSegments[turn], mostFarTail) })
 	}
 	for _, s := range shares {
 		f.mu.Lock()
@@ -226,7 +311,7 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 			}
 			continue
 		}
-		f.takeUEB(text)
+		f.takeUEB(text, o, nil)
 	}
 }
 
@@ -256,32 +341,60 @@ func (f *File) stillSought(ctx context.Context, m *member) bool {
 	}
 }
 
-// guessUEB reads the UEB from where it is if the segments are of that size. It blames nobody.
-func (f *File) guessUEB(ctx context.Context, s *share, segment int64) {
+const (
+	// mostTail is how many bytes before the UEB are read with it when they hold the hashes of the first segments: those of
+	// files of a gigabyte.
+	mostTail = 128 << 10
+	// mostFarTail is that for servers far away: what a connection brings in its first round trip.
+	mostFarTail = 8 << 10
+)
+
+// guessUEB reads the UEB from where it is if the segments are of that size, and with it the hashes of the first segments
+// if that takes most bytes at the most. It blames nobody. It tells whether it has found the UEB.
+func (f *File) guessUEB(ctx context.Context, s *share, segment int64, most int64) bool {
 	g, err := chk.NewGeometry(f.cap.size, segment, f.cap.k, f.cap.n)
 	if err != nil {
-		return
+		return false
 	}
 	bytes, err := s.member.Open(ctx, f.cap.index, s.num)
 	if err != nil {
-		return
+		return false
 	}
 	defer bytes.Close()
 	o := &openShare{share: s, header: chk.UsualHeader(g), bytes: bytes}
-	if text, err := o.readUEB(ctx); err == nil {
-		f.takeUEB(text)
+	t := newTree(g.Segments())
+	lead := o.header.UEB - o.header.CrypttextTree - hashtree.LevelOffset(t.width)
+	if t.pages > 1 || lead > most {
+		lead = 0
 	}
+	text, before, err := o.readTail(ctx, lead)
+	if err != nil {
+		return false
+	}
+	f.takeUEB(text, o, before)
+	return true
 }
 
-// takeUEB takes a UEB that its hash has proven.
-func (f *File) takeUEB(text []byte) {
+// takeUEB takes a UEB that its hash has proven, as it was found in o, after what may begin with the leaves of the
+// crypttext hash tree.
+func (f *File) takeUEB(text []byte, o *openShare, before []byte) {
 	ueb, err := chk.ParseUEB(text, f.cap.size, f.cap.k, f.cap.n)
+	var first *page
+	if err == nil {
+		if first = firstPage(ueb, before); first != nil {
+			f.client.metadata.setPage(f.id, first)
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
 		f.fatal = fmt.Errorf("decode: the file was uploaded inconsistently: %s", strings.TrimPrefix(err.Error(), "chk: "))
 	} else if f.found == nil {
 		f.found = ueb
+		f.unusual = o.header != chk.UsualHeader(ueb.Geometry)
+		if first != nil {
+			f.keepPageLocked(first)
+		}
 	}
 	f.notifyLocked()
 }

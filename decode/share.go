@@ -24,6 +24,7 @@ type share struct {
 
 	// Guarded by file.mu.
 	opened    *call[*openShare]  // nil unless open or being opened
+	owned     *call[*openShare]  // nil unless its own header has been read, or is being read, after a supposed one
 	demerits  int                // the more, the later it is chosen
 	corrupt   *CorruptShareError // the first one found; logged
 	failure   error              // the last one met; the first one is logged
@@ -32,11 +33,12 @@ type share struct {
 	blockRoot *hashtree.Hash     // proven by the share hash chain
 }
 
-// openShare is a share whose header has been read.
+// openShare is a share of which it is known, or supposed, where everything stands.
 type openShare struct {
 	*share
-	header chk.Header
-	bytes  grid.Share
+	header   chk.Header
+	supposed bool // the header is what it most probably is, and has not been read
+	bytes    grid.Share
 }
 
 // start runs fn in a goroutine of the File, with its context; not when it is closed.
@@ -48,33 +50,13 @@ func (f *File) startLocked(fn func(ctx context.Context)) error {
 	return nil
 }
 
-// open opens the share and reads its header, once for all who want it; after a
-// failure the next caller tries again.
+// open opens the share, once for all who want it; after a failure the next caller tries again.
 func (s *share) open(ctx context.Context) (*openShare, error) {
-	f := s.file
-	f.mu.Lock()
-	c := s.opened
-	if c == nil {
-		c = newCall[*openShare]()
-		err := f.startLocked(func(ctx context.Context) {
-			o, err := s.openNow(ctx)
-			if err != nil {
-				f.mu.Lock()
-				s.opened = nil
-				f.mu.Unlock()
-			}
-			c.finish(o, err)
-		})
-		if err != nil {
-			f.mu.Unlock()
-			return nil, err
-		}
-		s.opened = c
-	}
-	f.mu.Unlock()
-	return c.wait(ctx)
+	return once(ctx, s.file, &s.opened, s.openNow)
 }
 
+// openNow supposes the usual header where it can: once the UEB is known, every uploader would write the same. So
+// that costs no request. Hashes prove whatever is read by it; see again.
 func (s *share) openNow(ctx context.Context) (*openShare, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.file.client.timeout, errTimeout)
 	defer cancel()
@@ -83,20 +65,88 @@ func (s *share) openNow(ctx context.Context) (*openShare, error) {
 		return nil, s.blame("container", timeoutCause(ctx, err))
 	}
 	o := &openShare{share: s, bytes: bytes}
-	head := make([]byte, chk.HeaderSize)
-	n, err := o.readAt(ctx, nil, 0, head)
-	if err == nil || errors.Is(err, io.EOF) {
-		o.header, err = chk.ParseHeader(head[:n])
-		if err != nil {
-			err = &CorruptShareError{s.file.cap.index, s.num, s.member.String(), "header", err}
-		}
-	} else {
-		err = s.blame("header", timeoutCause(ctx, err))
+	if o.header, o.supposed = s.file.usualHeader(); o.supposed {
+		return o, nil
 	}
-	if err != nil {
+	if o.header, err = o.readHeader(ctx); err != nil {
 		return nil, errors.Join(err, bytes.Close())
 	}
 	return o, nil
+}
+
+// usualHeader returns the header that the file's shares most probably have, if that can be known.
+func (f *File) usualHeader() (h chk.Header, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.found == nil || f.unusual {
+		return h, false
+	}
+	return chk.UsualHeader(f.found.Geometry), true
+}
+
+func (o *openShare) readHeader(ctx context.Context) (chk.Header, error) {
+	head := make([]byte, chk.HeaderSize)
+	n, err := o.readAt(ctx, nil, 0, head)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return chk.Header{}, o.blame("header", timeoutCause(ctx, err))
+	}
+	header, err := chk.ParseHeader(head[:n])
+	if err != nil {
+		return chk.Header{}, &CorruptShareError{o.file.cap.index, o.num, o.member.String(), "header", err}
+	}
+	return header, nil
+}
+
+// own returns the open share with its own header, not a supposed one.
+func (s *share) own(ctx context.Context) (*openShare, error) {
+	o, err := s.open(ctx)
+	if err != nil || !o.supposed {
+		return o, err
+	}
+	return once(ctx, s.file, &s.owned, func(ctx context.Context) (*openShare, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, s.file.client.timeout, errTimeout)
+		defer cancel()
+		header, err := o.readHeader(ctx)
+		if err != nil {
+			return nil, err
+		}
+		own := &openShare{share: s, header: header, bytes: o.bytes}
+		opened := newCall[*openShare]()
+		opened.finish(own, nil)
+		s.file.mu.Lock()
+		s.opened = opened
+		s.file.mu.Unlock()
+		return own, nil
+	})
+}
+
+// again is for who has read something of the open share and met err. If that may be because the share is not laid out
+// as supposed, it returns the share with its own header, to try again. Otherwise it returns nil, and
+// the error with which to end.
+func (o *openShare) again(ctx context.Context, err error) (*openShare, error) {
+	if err == nil || !o.supposed {
+		return nil, err
+	}
+	var corrupt *CorruptShareError
+	if !errors.As(err, &corrupt) {
+		return nil, err
+	}
+	switch own, ownErr := o.own(ctx); {
+	case ownErr != nil:
+		return nil, ownErr
+	case own.header != o.header:
+		return own, nil
+	}
+	return nil, err
+}
+
+// use calls fn with the open share, twice if the first time the share's header was a wrong guess.
+func (s *share) use(ctx context.Context, fn func(o *openShare) error) error {
+	o, err := s.open(ctx)
+	for o != nil {
+		o, err = o.again(ctx, fn(o))
+	}
+	return err
 }
 
 // close closes the share if it is open. The File's goroutines have ended.
@@ -273,32 +323,40 @@ const uebGuess = 1 << 10
 
 // readUEB reads the share's UEB and verifies it against the cap.
 func (o *openShare) readUEB(ctx context.Context) ([]byte, error) {
+	ueb, _, err := o.readTail(ctx, 0)
+	return ueb, err
+}
+
+// readTail is readUEB that reads, with the same request, what stands before it: lead bytes.
+func (o *openShare) readTail(ctx context.Context, lead int64) (ueb, before []byte, err error) {
 	field := o.header.UEBLengthSize()
-	b := make([]byte, field+uebGuess)
+	b := make([]byte, int(lead)+field+uebGuess)
 	ctx, cancel := context.WithTimeoutCause(ctx, o.file.client.timeout, errTimeout)
 	defer cancel()
-	n, err := o.readAt(ctx, nil, o.header.UEB, b)
+	n, err := o.readAt(ctx, nil, o.header.UEB-lead, b)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, o.blame(uebPart, timeoutCause(ctx, err))
+		return nil, nil, o.blame(uebPart, timeoutCause(ctx, err))
 	}
+	before, b = b[:lead], b[lead:]
+	n -= int(lead)
 	length := uint64(0)
 	for _, digit := range b[:field] {
 		length = length<<8 | uint64(digit)
 	}
 	if n < field || length > chk.MaxUEBSize {
-		return nil, o.blame(uebPart, errHash)
+		return nil, nil, o.blame(uebPart, errHash)
 	}
 	have := b[field:n]
 	if uint64(len(have)) < length {
 		rest := make([]byte, length-uint64(len(have)))
 		if err := o.read(ctx, o.header.UEB+int64(n), rest); err != nil {
-			return nil, o.blame(uebPart, err)
+			return nil, nil, o.blame(uebPart, err)
 		}
 		have = append(have, rest...)
 	}
 	have = have[:length]
 	if chk.Hash(have) != o.file.cap.ueb {
-		return nil, o.blame(uebPart, errHash)
+		return nil, nil, o.blame(uebPart, errHash)
 	}
-	return have, nil
+	return have, before, nil
 }

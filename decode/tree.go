@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"spillway/decode/chk"
 	"spillway/decode/hashtree"
 )
 
@@ -73,33 +74,15 @@ func (t tree) readPage(ctx context.Context, o *openShare, off, number int64, roo
 // crypttextRoots returns the roots of the pages of the crypttext hash tree,
 // read once for all who want them.
 func (f *File) crypttextRoots(ctx context.Context) ([]hashtree.Hash, error) {
-	f.mu.Lock()
-	c := f.roots
-	if c == nil {
-		c = newCall[[]hashtree.Hash]()
-		err := f.startLocked(func(ctx context.Context) {
-			roots, err := fromAny(ctx, f, func(ctx context.Context, o *openShare) ([]hashtree.Hash, error) {
-				roots, err := f.tree.readRoots(ctx, o, o.header.CrypttextTree, f.ueb.CrypttextRootHash)
-				if err != nil {
-					err = o.blame(crypttextPart, err)
-				}
-				return roots, err
-			})
+	return once(ctx, f, &f.roots, func(ctx context.Context) ([]hashtree.Hash, error) {
+		return fromAny(ctx, f, func(ctx context.Context, o *openShare) ([]hashtree.Hash, error) {
+			roots, err := f.tree.readRoots(ctx, o, o.header.CrypttextTree, f.ueb.CrypttextRootHash)
 			if err != nil {
-				f.mu.Lock()
-				f.roots = nil
-				f.mu.Unlock()
+				err = o.blame(crypttextPart, err)
 			}
-			c.finish(roots, err)
+			return roots, err
 		})
-		if err != nil {
-			f.mu.Unlock()
-			return nil, err
-		}
-		f.roots = c
-	}
-	f.mu.Unlock()
-	return c.wait(ctx)
+	})
 }
 
 // crypttextPage returns a page of the crypttext hash tree: one of the last few
@@ -118,7 +101,7 @@ func (f *File) crypttextPage(ctx context.Context, number int64) (*page, error) {
 			f.mu.Lock()
 			delete(f.pages, number)
 			if err == nil {
-				f.recent = append([]*page{p}, f.recent[:min(len(f.recent), recentPages-1)]...)
+				f.keepPageLocked(p)
 			}
 			f.mu.Unlock()
 			c.finish(p, err)
@@ -138,6 +121,11 @@ func (f *File) recentPage(number int64) *page {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.recentPageLocked(number)
+}
+
+// keepPageLocked makes p the page used last.
+func (f *File) keepPageLocked(p *page) {
+	f.recent = append([]*page{p}, f.recent[:min(len(f.recent), recentPages-1)]...)
 }
 
 func (f *File) recentPageLocked(number int64) *page {
@@ -173,6 +161,21 @@ func (f *File) loadPage(ctx context.Context, number int64) (*page, error) {
 	p := &page{number: number, root: root, leaves: leaves}
 	f.client.metadata.setPage(f.id, p)
 	return p, nil
+}
+
+// firstPage returns the only page of the crypttext hash tree, if b begins with its leaves and they lead to the root that
+// the UEB has. Otherwise it returns nil, which says nothing of where b is from.
+func firstPage(ueb *chk.UEB, b []byte) *page {
+	t := newTree(ueb.Segments())
+	if t.pages > 1 || int64(len(b)) < t.leaves*hashtree.Size {
+		return nil
+	}
+	leaves := make([]hashtree.Hash, t.leaves)
+	copy(hashtree.AsBytes(leaves), b)
+	if hashtree.Root(slices.Clone(leaves)) != ueb.CrypttextRootHash {
+		return nil
+	}
+	return &page{root: ueb.CrypttextRootHash, leaves: leaves}
 }
 
 // blockLeaves returns a page of the share's own block hash tree, proven by its
