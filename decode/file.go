@@ -72,6 +72,7 @@ type File struct {
 	members   []*member     // those that are used; only grows, where servers were added meanwhile
 	unasked   []*member     // those of the members that are still to be asked, in that order
 	inquiries []*inquiry    // of the others, in the order in which they were asked
+	askedAll  bool          // the shares known, or remembered, are those of all servers asked
 	listing   int           // servers that have not said yet which shares they hold
 	turns     int           // servers that had shares
 	seekers   int           // of those that seek the UEB now
@@ -201,7 +202,7 @@ func (f *File) remember() {
 	if !f.usable {
 		return
 	}
-	m := &fileMetadata{id: f.id, ueb: f.ueb}
+	m := &fileMetadata{id: f.id, ueb: f.ueb, unusual: f.unusual, askedAll: f.askedAll && f.listing == 0}
 	if f.roots != nil && f.roots.isDone() {
 		m.roots = f.roots.value
 	}
@@ -221,7 +222,10 @@ func (f *File) remember() {
 func (f *File) adopt(m *fileMetadata) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.found = m.ueb
+	f.found, f.unusual, f.askedAll = m.ueb, m.unusual, m.askedAll
+	if !m.askedAll {
+		f.askLaterLocked()
+	}
 	if m.roots != nil {
 		f.roots = newCall[[]hashtree.Hash]()
 		f.roots.finish(m.roots, nil)

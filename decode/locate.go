@@ -183,6 +183,7 @@ func (f *File) askLocked(n int) {
 		})
 	}
 	f.unasked = f.unasked[n:]
+	f.askedAll = len(f.unasked) == 0
 }
 
 // askAgain asks those servers again that failed to answer, if it is time, and returns when it

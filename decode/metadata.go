@@ -20,10 +20,12 @@ type cached interface{ cost() int64 }
 
 // fileMetadata is what a File needs to begin reading without asking a server.
 type fileMetadata struct {
-	id     string // of the cap
-	ueb    *chk.UEB
-	roots  []hashtree.Hash // of the crypttext hash tree's pages; nil when not read yet
-	places []place
+	id       string // of the cap
+	ueb      *chk.UEB
+	unusual  bool            // the shares are not laid out as supposed of that UEB
+	roots    []hashtree.Hash // of the crypttext hash tree's pages; nil when not read yet
+	places   []place
+	askedAll bool // the places are those of all servers
 }
 
 // place is a share number and its server.

@@ -1,0 +1,252 @@
+package decode_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"spillway/decode"
+)
+
+// requests counts what servers are asked, and lets each request take a round trip.
+type requests struct {
+	roundTrip time.Duration
+	count     atomic.Int64
+}
+
+func (r *requests) pass(ctx context.Context) error {
+	r.count.Add(1)
+	select {
+	case <-time.After(r.roundTrip):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// knownServers returns ten servers, each with a share of each of two files, and a Client that has read the second one and
+// so knows how far away they are.
+func knownServers(t *testing.T, roundTrip time.Duration, opts decode.PutOptions) (servers []*memServer, c decode.Cap, data []byte, client *decode.Client, r *requests, log *logBook) {
+	t.Helper()
+	servers, data = newGrid(10), plaintext(1_500_000)
+	c = put(t, servers, data, opts)
+	other := put(t, servers, plaintext(1000), decode.PutOptions{})
+	r, log = &requests{roundTrip: roundTrip}, &logBook{}
+	for _, s := range servers {
+		s.onShares = r.pass
+		s.onRead = func(ctx context.Context, _ int, _ int64) error { return r.pass(ctx) }
+	}
+	client = newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger()})
+	if _, err := get(t.Context(), client, other); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	r.count.Store(0)
+	return servers, c, data, client, r, log
+}
+
+// firstChunk opens the file and reads its first chunk, and returns how long that takes.
+func firstChunk(t *testing.T, client *decode.Client, c decode.Cap, data []byte) (*decode.File, time.Duration) {
+	t.Helper()
+	start := time.Now()
+	f, err := client.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSink(f.Size())
+	if err := f.WriteChunks(t.Context(), 0, 1, s); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	if n := f.ChunkSize(); !bytes.Equal(s.bytes[:n], data[:n]) {
+		t.Error("wrong bytes")
+	}
+	return f, took
+}
+
+// TestFirstChunkAtHand: servers at hand are asked for nothing before the first chunk that it does not need: k lists, a UEB
+// and k reads of blocks. All are asked for their shares a little later.
+func TestFirstChunkAtHand(t *testing.T) {
+	const roundTrip = 3 * time.Millisecond
+	for name, test := range map[string]struct {
+		opts     decode.PutOptions
+		requests int64
+		trips    time.Duration
+	}{
+		"usual":                     {decode.PutOptions{}, 7, 3},
+		"usual of older uploaders":  {decode.PutOptions{SegmentSize: 128 << 10}, 8, 4},
+		"unusual segments":          {decode.PutOptions{SegmentSize: 100_000}, 13, 7}, // two guesses, header, UEB, two headers, hashes
+		"unusual layout":            {decode.PutOptions{}.WithLayout(2), 13, 7},
+		"as many shares as can be":  {decode.PutOptions{K: 5, N: 256, Happy: 10}, 11, 3},
+		"every share on one server": {decode.PutOptions{K: 1, N: 10}, 3, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				servers, c, data, client, r, log := knownServers(t, roundTrip, test.opts)
+				f, took := firstChunk(t, client, c, data)
+				if n := r.count.Load(); n > test.requests || took > test.trips*roundTrip {
+					t.Errorf("%d requests and %v; %d and %v are enough", n, took, test.requests, test.trips*roundTrip)
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				for _, s := range servers {
+					if s.asked != 2 {
+						t.Errorf("%s was asked %d times for its shares of two files", s, s.asked)
+					}
+				}
+				if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%v", err)
+				}
+				f.Close()
+				if log.b.String() != "" {
+					t.Errorf("the log: %s", log.b.String())
+				}
+			})
+		})
+	}
+}
+
+// serverNamed returns the one of that name.
+func serverNamed(servers []*memServer, name string) *memServer {
+	return servers[slices.IndexFunc(servers, func(s *memServer) bool { return s.name == name })]
+}
+
+// TestFirstServersFail: whatever those servers do that are asked first, the first chunk is there soon, and whoever is to blame is named.
+func TestFirstServersFail(t *testing.T) {
+	const roundTrip = 3 * time.Millisecond
+	broken := errors.New("broken on purpose")
+	var copies map[int][]byte // what the last server has
+	for name, test := range map[string]struct {
+		spoil func(t *testing.T, s *memServer, c decode.Cap)
+		log   string // what each of its lines must say; "": there is none
+		most  time.Duration
+	}{
+		"they have nothing": {func(t *testing.T, s *memServer, c decode.Cap) { delete(s.shares, storageIndex(t, c)) }, "", 10 * roundTrip},
+		"they have what another one has": {func(t *testing.T, s *memServer, c decode.Cap) {
+			s.shares[storageIndex(t, c)] = copies
+		}, "", 10 * roundTrip},
+		"they fail": {func(_ *testing.T, s *memServer, _ decode.Cap) {
+			s.onShares = func(context.Context) error { return broken }
+		}, "broken on purpose", 10 * roundTrip},
+		"they say nothing": {func(_ *testing.T, s *memServer, _ decode.Cap) { s.onShares = hang }, "", 100 * time.Millisecond},
+		"they cannot read": {func(_ *testing.T, s *memServer, _ decode.Cap) {
+			s.onRead = func(context.Context, int, int64) error { return broken }
+		}, "broken on purpose", 20 * roundTrip},
+		"they never read": {func(_ *testing.T, s *memServer, _ decode.Cap) {
+			s.onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
+		}, "", 2 * time.Second},
+		"their UEBs are corrupt": {func(t *testing.T, s *memServer, c decode.Cap) {
+			for _, b := range s.shares[storageIndex(t, c)] {
+				b[len(b)-1] ^= 1
+			}
+		}, "part=UEB", 20 * roundTrip},
+		"their blocks are corrupt": {func(t *testing.T, s *memServer, c decode.Cap) {
+			for _, b := range s.shares[storageIndex(t, c)] {
+				b[1000] ^= 1
+			}
+		}, "part=\"block 0\"", 30 * roundTrip},
+		"their shares are cut": {func(t *testing.T, s *memServer, c decode.Cap) {
+			for num, b := range s.shares[storageIndex(t, c)] {
+				s.shares[storageIndex(t, c)][num] = b[:50_000]
+			}
+		}, "corrupt share", 30 * roundTrip},
+		"their shares are of another file": {func(t *testing.T, s *memServer, c decode.Cap) {
+			for _, b := range s.shares[storageIndex(t, c)] {
+				for i := range b {
+					b[i] ^= byte(i)
+				}
+			}
+		}, "corrupt share", 30 * roundTrip},
+	} {
+		for _, spoiled := range []int{1, 3, 7} {
+			t.Run(fmt.Sprintf("%s/%d", name, spoiled), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					servers, c, data, client, _, log := knownServers(t, roundTrip, decode.PutOptions{})
+					order := decode.Permuted(asServers(servers), storageIndex(t, c))
+					copies = serverNamed(servers, order[9]).shares[storageIndex(t, c)]
+					for _, name := range order[:spoiled] {
+						test.spoil(t, serverNamed(servers, name), c)
+					}
+					f, took := firstChunk(t, client, c, data)
+					defer f.Close()
+					if took > test.most {
+						t.Errorf("it took %v", took)
+					}
+					if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
+						t.Errorf("%v", err)
+					}
+					// Of few bad servers none need have been read.
+					lines := log.lines("level=WARN")
+					if test.log == "" && lines != nil || test.log != "" && lines == nil && spoiled >= 3 || len(log.lines(test.log)) < len(lines) {
+						t.Errorf("the log does not say %q:\n%s", test.log, log.b.String())
+					}
+					for _, line := range lines {
+						if !slices.ContainsFunc(order[:spoiled], func(name string) bool { return strings.Contains(line, "server="+name+" ") }) {
+							t.Errorf("it blames another one: %s", line)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestSharesLaidOutOtherwise: shares of one file need not be laid out alike, which is found out with the first that is read
+// and blames nobody.
+func TestSharesLaidOutOtherwise(t *testing.T) {
+	for _, roundTrip := range []time.Duration{3 * time.Millisecond, 100 * time.Millisecond} {
+		for _, otherwise := range [][]int{{0}, {1, 2}, {0, 1, 2, 3, 4}, {1, 3, 5, 7, 9}, {1, 2, 3, 4, 5, 6, 7, 8, 9}} {
+			synctest.Test(t, func(t *testing.T) {
+				servers, c, data, client, _, log := knownServers(t, roundTrip, decode.PutOptions{SegmentSize: 131072})
+				others := newGrid(10)
+				put(t, others, data, decode.PutOptions{SegmentSize: 131072}.WithLayout(2))
+				si := storageIndex(t, c)
+				for _, i := range otherwise {
+					servers[i].shares[si] = others[i].shares[si]
+				}
+				for range 2 {
+					if got, err := get(t.Context(), client, c); err != nil || !bytes.Equal(got, data) {
+						t.Errorf("%v: %v", otherwise, err)
+					}
+					client.WaitMetadata()
+				}
+				if log.b.String() != "" {
+					t.Errorf("%v: the log: %s", otherwise, log.b.String())
+				}
+			})
+		}
+	}
+}
+
+// TestRememberedEarly: of a file that was closed before all servers had been asked, the others are asked the next time.
+func TestRememberedEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers, c, data, client, r, _ := knownServers(t, time.Millisecond, decode.PutOptions{})
+		f, _ := firstChunk(t, client, c, data)
+		f.Close()
+		client.WaitMetadata()
+		before := r.count.Load()
+		f, _ = firstChunk(t, client, c, data)
+		defer f.Close()
+		if n := r.count.Load() - before; n > 3 {
+			t.Errorf("%d requests for a chunk of a file that is known", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for _, s := range servers {
+			if s.asked < 2 || s.asked > 3 {
+				t.Errorf("%s was asked %d times", s, s.asked)
+			}
+		}
+		if st, ok := client.Status(c.ID()); !ok || len(st.Found) != 10 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
