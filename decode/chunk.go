@@ -79,8 +79,8 @@ func (c *chunk) close() {
 }
 
 // WriteChunks reads, decodes and verifies the n chunks from i on, n at most what Run ever returned, and
-// writes their plaintext into w with one call, at its offset in the file. Nothing is written unless all of it
-// is verified. Errors: *NotEnoughSharesError, ErrInconsistent, w's, the context's.
+// writes their plaintext into w in ascending order, each byte at its offset in the file. When it fails, what it has written is
+// verified all the same. Errors: *NotEnoughSharesError, ErrInconsistent, w's, the context's.
 func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error {
 	if err := f.enter(); err != nil {
 		return err
@@ -92,18 +92,12 @@ func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 	}
 	defer f.giveChunk(c)
 	load, began := f.depth.begin(), time.Now()
-	err = c.decode(ctx)
+	err = c.decode(ctx, w)
 	f.depth.end(load, n, time.Since(began), c.gathering, err == nil)
 	if err != nil {
 		return c.failed(err)
 	}
 	f.adjustRun()
-	off := c.first * f.ueb.SegmentSize
-	plain := c.out[:min(int64(len(c.out)), f.cap.size-off)]
-	cryptAt(f.key, plain, off)
-	if _, err := w.WriteAt(plain, off); err != nil {
-		return c.failed(err)
-	}
 	return nil
 }
 
@@ -130,7 +124,7 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 	if err := c.loadLeaves(ctx); err != nil {
 		return false, c.failed(err)
 	}
-	return len(c.mismatches()) == 0, nil
+	return len(c.mismatches(0, c.segments)) == 0, nil
 }
 
 // takeChunk waits for memory and begins the n chunks from i on; giveChunk gives both back.
@@ -299,20 +293,31 @@ func (c *chunk) block(r *read, i int) []byte {
 	return c.slot(r.slot)[i*c.blockLen:][:c.len(i)]
 }
 
-// decode fills out with verified crypttext.
-func (c *chunk) decode(ctx context.Context) error {
+// decode decodes, verifies, decrypts and writes a few segments after the other: as many as are hashed fastest at once,
+// because they are still in the processor's caches at the end.
+func (c *chunk) decode(ctx context.Context, w io.WriterAt) error {
 	began := time.Now()
 	if err := c.gatherAndLoad(ctx); err != nil {
 		return err
 	}
 	c.gathering = time.Since(began)
-	for {
-		if err := c.reconstruct(); err != nil {
+	decoder, err := c.prepare()
+	if err != nil {
+		return err
+	}
+	group := int(c.file.leastRun * c.file.chunkSegments)
+	for i := 0; i < c.segments; {
+		end := min(i+group, c.segments)
+		if err := c.reconstruct(decoder, i, end); err != nil {
 			return err
 		}
-		bad := c.mismatches()
+		bad := c.mismatches(i, end)
 		if len(bad) == 0 {
-			return nil
+			if err := c.write(w, i, end); err != nil {
+				return err
+			}
+			i = end
+			continue
 		}
 		if err := c.excludeCulprits(ctx, bad); err != nil {
 			return err
@@ -320,7 +325,22 @@ func (c *chunk) decode(ctx context.Context) error {
 		if err := c.gather(ctx); err != nil {
 			return err
 		}
+		if decoder, err = c.prepare(); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// write decrypts the segments [from, end) of the chunk and writes them.
+func (c *chunk) write(w io.WriterAt, from, end int) error {
+	f := c.file
+	off := (c.first + int64(from)) * f.ueb.SegmentSize
+	plain := c.out[from*c.blockLen*f.cap.k:]
+	plain = plain[:min(int64(end-from)*f.ueb.SegmentSize, f.cap.size-off)]
+	cryptAt(f.key, plain, off)
+	_, err := w.WriteAt(plain, off)
+	return err
 }
 
 // gatherAndLoad gets the blocks and the hashes of the segments, both at once if the hashes
@@ -381,28 +401,43 @@ func (c *chunk) loadLeaves(ctx context.Context) error {
 	return nil
 }
 
-// reconstruct fills out from the k blocks of every segment that are there.
-func (c *chunk) reconstruct() error {
+// prepare returns the decoder for the blocks that are there, which they are in the order for then; nil if they
+// are the primary ones.
+func (c *chunk) prepare() (*zfec.Decoder, error) {
 	slices.SortFunc(c.have, func(a, b *read) int { return a.share.num - b.share.num })
 	k := c.file.cap.k
 	c.key = c.key[:0]
 	for _, r := range c.have {
 		c.key = append(c.key, byte(r.share.num))
-		if r.share.num < k && r.slot >= 0 {
-			c.place(r.share.num, r.slot)
-		}
 	}
 	if c.have[len(c.have)-1].share.num < k {
-		return nil
+		return nil, nil
 	}
 	decoder, err := c.file.decoder(c.key)
-	if err != nil {
-		return err
+	if err == nil && c.apart {
+		err = c.decodeApart(decoder)
+	}
+	return decoder, err
+}
+
+// reconstruct fills out with the segments [from, end) of the chunk.
+func (c *chunk) reconstruct(decoder *zfec.Decoder, from, end int) error {
+	k := c.file.cap.k
+	for _, r := range c.have {
+		if r.share.num < k && r.slot >= 0 {
+			c.place(r.share.num, r.slot, from, end)
+		}
+	}
+	if decoder == nil {
+		return nil
 	}
 	if c.apart {
-		return c.reconstructApart(decoder)
+		for i, num := range decoder.Missing() {
+			c.place(num, k+i, from, end)
+		}
+		return nil
 	}
-	for i := range c.segments {
+	for i := from; i < end; i++ {
 		c.shards = c.shards[:0]
 		for _, r := range c.have {
 			c.shards = append(c.shards, c.block(r, i))
@@ -417,10 +452,10 @@ func (c *chunk) reconstruct() error {
 	return nil
 }
 
-// reconstructApart is reconstruct for many small blocks: one call of the decoder
+// decodeApart decodes many small blocks: with one call of the decoder
 // for all segments, whose blocks of one share lie side by side in a slot. What
 // each call costs by itself grows with k times k.
-func (c *chunk) reconstructApart(decoder *zfec.Decoder) error {
+func (c *chunk) decodeApart(decoder *zfec.Decoder) error {
 	k := c.file.cap.k
 	c.shards = c.shards[:0]
 	for _, r := range c.have {
@@ -429,13 +464,7 @@ func (c *chunk) reconstructApart(decoder *zfec.Decoder) error {
 	for i := range decoder.Missing() {
 		c.shards = append(c.shards, c.slot(k+i))
 	}
-	if err := decode(decoder, c.shards); err != nil {
-		return err
-	}
-	for i, num := range decoder.Missing() {
-		c.place(num, k+i)
-	}
-	return nil
+	return decode(decoder, c.shards)
 }
 
 func decode(decoder *zfec.Decoder, blocks [][]byte) error {
@@ -464,11 +493,11 @@ func (c *chunk) scratchLen() int {
 // slot returns slot i of scratch.
 func (c *chunk) slot(i int) []byte { return c.scratch[i*c.slotLen:][:c.slotLen] }
 
-// place copies the blocks in a slot to where primary block num of each segment stands.
-func (c *chunk) place(num, slot int) {
-	from := c.slot(slot)
-	for i := range c.segments {
-		copy(c.primary(i, num), from[i*c.blockLen:])
+// place copies the blocks in a slot to where primary block num of each of the segments [from, end) stands.
+func (c *chunk) place(num, slot, from, end int) {
+	blocks := c.slot(slot)
+	for i := from; i < end; i++ {
+		copy(c.primary(i, num), blocks[i*c.blockLen:])
 	}
 }
 
@@ -500,18 +529,18 @@ func (f *File) decoder(nums []byte) (*zfec.Decoder, error) {
 	return d, nil
 }
 
-// mismatches returns which segments of the chunk are not what the uploader said.
-func (c *chunk) mismatches() (bad []int) {
+// mismatches returns which of the segments [from, end) of the chunk are not what the uploader said.
+func (c *chunk) mismatches(from, end int) (bad []int) {
 	c.shards = c.shards[:0]
-	for i := range c.segments {
+	for i := from; i < end; i++ {
 		segment := c.out[i*c.blockLen*c.file.cap.k:][:c.file.ueb.SegmentLen(c.first+int64(i))]
 		c.shards = append(c.shards, segment)
 	}
-	c.hashes = slices.Grow(c.hashes[:0], c.segments)[:c.segments]
+	c.hashes = slices.Grow(c.hashes[:0], end-from)[:end-from]
 	c.segment.OfEach(c.hashes, c.shards)
 	for i, h := range c.hashes {
-		if h != c.leaves[i] {
-			bad = append(bad, i)
+		if h != c.leaves[from+i] {
+			bad = append(bad, from+i)
 		}
 	}
 	return bad
