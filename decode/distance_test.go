@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/chk"
 	"spillway/decode/grid"
 )
 
@@ -210,6 +213,60 @@ func TestRun(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCorruptInRun: of a large run, what has been verified is written, in order and once, before and after the
+// segments in which shares turn out to be corrupt.
+func TestCorruptInRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers, _, c, data := farServers(t, 3*time.Millisecond, 300e6)
+		client := newClient(t, decode.Config{Servers: asServers(servers)})
+		f, err := client.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := download(t.Context(), f, nil); err != nil {
+			t.Fatal(err)
+		}
+		run, size := f.Run(), f.Run()*f.ChunkSize()
+		if run < 12 {
+			t.Fatalf("a run has %d chunks", run)
+		}
+		blockSize := f.ChunkSize() / 3
+		// The primary shares, which are read as long as they are right.
+		for num, segment := range []int64{3, 6, 10} {
+			v, _ := c.VerifyCap()
+			share := servers[num].shares[v.StorageIndex()]
+			header, err := chk.ParseHeader(share[num][:chk.HeaderSize])
+			if err != nil {
+				t.Fatal(err)
+			}
+			share[num] = slices.Clone(share[num])
+			share[num][header.Data+segment*blockSize] ^= 1
+		}
+		w := &ascending{}
+		if err := f.WriteChunks(t.Context(), 0, run, w); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(w.bytes, data[:size]) {
+			t.Errorf("%d bytes of %d, or not the right ones", len(w.bytes), size)
+		}
+		if n := client.Stats().CorruptShares; n < 2 {
+			t.Errorf("%d shares were found corrupt", n)
+		}
+	})
+}
+
+// ascending is a writer that takes each byte once, in order.
+type ascending struct{ bytes []byte }
+
+func (a *ascending) WriteAt(p []byte, off int64) (int, error) {
+	if off != int64(len(a.bytes)) {
+		return 0, fmt.Errorf("%d bytes at %d, after those up to %d", len(p), off, len(a.bytes))
+	}
+	a.bytes = append(a.bytes, p...)
+	return len(p), nil
 }
 
 // TestSlowedServers: servers that become slow, or silent, in mid-download are replaced.
