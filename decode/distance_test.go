@@ -219,52 +219,58 @@ func TestRun(t *testing.T) {
 // segments in which shares turn out to be corrupt.
 func TestCorruptInRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		servers, _, c, data := farServers(t, 3*time.Millisecond, 300e6)
+		const first = 60 // chunk, and segment, of the run
+		servers, lines, c, data := farServers(t, 3*time.Millisecond, 300e6)
+		for num, s := range servers {
+			if num >= 7 {
+				lines[num].setRate(100e6) // so that the others are read first
+				continue
+			}
+			v, _ := c.VerifyCap()
+			shares := s.shares[v.StorageIndex()]
+			header, err := chk.ParseHeader(shares[num][:chk.HeaderSize])
+			if err != nil {
+				t.Fatal(err)
+			}
+			shares[num] = slices.Clone(shares[num])
+			shares[num][header.Data+(first+3+int64(num))*(1<<20+2)/3] ^= 1
+		}
 		client := newClient(t, decode.Config{Servers: asServers(servers)})
 		f, err := client.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if _, err := download(t.Context(), f, nil); err != nil {
-			t.Fatal(err)
-		}
-		run, size := f.Run(), f.Run()*f.ChunkSize()
-		if run < 12 {
-			t.Fatalf("a run has %d chunks", run)
-		}
-		blockSize := f.ChunkSize() / 3
-		// The primary shares, which are read as long as they are right.
-		for num, segment := range []int64{3, 6, 10} {
-			v, _ := c.VerifyCap()
-			share := servers[num].shares[v.StorageIndex()]
-			header, err := chk.ParseHeader(share[num][:chk.HeaderSize])
-			if err != nil {
-				t.Fatal(err)
+		for i := int64(0); f.Run() < 12; i += 2 {
+			if err := f.WriteChunks(t.Context(), i, 2, newSink(f.Size())); err != nil || i+2 > first {
+				t.Fatalf("runs have %d chunks: %v", f.Run(), err)
 			}
-			share[num] = slices.Clone(share[num])
-			share[num][header.Data+segment*blockSize] ^= 1
 		}
-		w := &ascending{}
-		if err := f.WriteChunks(t.Context(), 0, run, w); err != nil {
+		run, size := f.Run(), f.ChunkSize()
+		w := &ascending{next: first * size}
+		if err := f.WriteChunks(t.Context(), first, run, w); err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(w.bytes, data[:size]) {
-			t.Errorf("%d bytes of %d, or not the right ones", len(w.bytes), size)
+		if !bytes.Equal(w.bytes, data[first*size:][:run*size]) {
+			t.Errorf("%d bytes of %d, or not the right ones", len(w.bytes), run*size)
 		}
-		if n := client.Stats().CorruptShares; n < 2 {
+		if n := client.Stats().CorruptShares; n < 3 {
 			t.Errorf("%d shares were found corrupt", n)
 		}
 	})
 }
 
 // ascending is a writer that takes each byte once, in order.
-type ascending struct{ bytes []byte }
+type ascending struct {
+	next  int64
+	bytes []byte
+}
 
 func (a *ascending) WriteAt(p []byte, off int64) (int, error) {
-	if off != int64(len(a.bytes)) {
-		return 0, fmt.Errorf("%d bytes at %d, after those up to %d", len(p), off, len(a.bytes))
+	if off != a.next {
+		return 0, fmt.Errorf("%d bytes at %d, after those up to %d", len(p), off, a.next)
 	}
+	a.next += int64(len(p))
 	a.bytes = append(a.bytes, p...)
 	return len(p), nil
 }
