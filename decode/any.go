@@ -64,7 +64,7 @@ func fromAny[V any](ctx context.Context, f *File, get func(ctx context.Context, 
 	tick := time.NewTimer(time.Hour)
 	defer tick.Stop()
 	next := func() bool {
-		ranked = f.rank(ranked[:0], smallRead, competitors > 0)
+		ranked = f.rank(ranked[:0], smallRead, competitors > 0, false)
 		for _, candidate := range ranked {
 			s := candidate.share
 			if running[s] || left.has(s) {

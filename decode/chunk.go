@@ -86,6 +86,7 @@ func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 		return err
 	}
 	defer f.work.Done()
+	f.readsFrom(i)
 	c, err := f.takeChunk(ctx, i, n)
 	if err != nil {
 		return err
@@ -98,6 +99,7 @@ func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 		return c.failed(err)
 	}
 	f.adjustRun()
+	f.endEarly()
 	return nil
 }
 
@@ -110,6 +112,7 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 		return false, err
 	}
 	defer f.work.Done()
+	f.endEarly()
 	c, err := f.takeChunk(ctx, i, 1)
 	if err != nil {
 		return false, err
@@ -153,6 +156,7 @@ func (f *File) takeMemory(ctx context.Context, memory int64) error {
 	if tookNear && client.memory.tryAcquire(f, memory) {
 		return nil
 	}
+	f.endEarly() // as nobody who holds memory may wait for it
 	ctx, done := joinContexts(ctx, f.ctx)
 	defer done()
 	if !tookNear {

@@ -66,20 +66,22 @@ type File struct {
 
 	mu        sync.Mutex
 	closed    bool
-	usable    bool          // Open has returned it
-	changed   chan struct{} // closed and replaced whenever what follows grows or a server answers
-	shares    []*share      // every share known; only grows
-	members   []*member     // those that are used; only grows, where servers were added meanwhile
-	unasked   []*member     // those of the members that are still to be asked, in that order
-	inquiries []*inquiry    // of the others, in the order in which they were asked
-	askedAll  bool          // the shares known, or remembered, are those of all servers asked
-	listing   int           // servers that have not said yet which shares they hold
-	turns     int           // servers that had shares
-	seekers   int           // of those that seek the UEB now
-	opening   int           // servers whose shares may still yield the UEB
-	fatal     error         // why the file cannot be opened whatever the servers say
-	found     *chk.UEB      // verified
-	unusual   bool          // the share that it was found in is not laid out as supposed of that UEB
+	usable    bool              // Open has returned it
+	changed   chan struct{}     // closed and replaced whenever what follows grows or a server answers
+	shares    []*share          // every share known; only grows
+	members   []*member         // those that are used; only grows, where servers were added meanwhile
+	unasked   []*member         // those of the members that are still to be asked, in that order
+	inquiries []*inquiry        // of the others, in the order in which they were asked
+	askedAll  bool              // the shares known, or remembered, are those of all servers asked
+	listing   int               // servers that have not said yet which shares they hold
+	turns     int               // servers that had shares
+	seekers   int               // of those that seek the UEB now
+	opening   int               // servers whose shares may still yield the UEB
+	fatal     error             // why the file cannot be opened whatever the servers say
+	found     *chk.UEB          // verified
+	unusual   bool              // the share that it was found in is not laid out as supposed of that UEB
+	early     map[*share]*early // nil: nothing is read early any more
+	begun     bool              // a chunk has been wanted
 	roots     *call[[]hashtree.Hash]
 	recent    []*page // the last few used, the last one first
 	pages     map[int64]*call[*page]
@@ -130,6 +132,7 @@ func (c *Client) Open(ctx context.Context, cap Cap) (*File, error) {
 		f.adopt(m)
 	} else {
 		c.metadataMisses.Add(1)
+		f.early = map[*share]*early{}
 		err = f.discover(ctx, v.k)
 	}
 	if err == nil {
@@ -272,6 +275,7 @@ func (f *File) Close() error {
 	f.mu.Unlock()
 	f.cancel(ErrClosed)
 	f.work.Wait()
+	f.endEarly()
 	f.remember()
 	var err error
 	for _, s := range f.shares {
@@ -328,29 +332,27 @@ func (f *File) notifyLocked() {
 type candidate struct {
 	share    *share
 	demerits int
+	unread   int // 1 if its beginning, which is wanted, has not been read early
 	class    int
-	unopened int // 1 if it is not open, and nothing of the file has been read yet
 }
 
 // rank appends to to the known shares, in the order in which to read so many bytes of
 // them: those that have shown no wrong block before those that have, those of quicker servers
-// before those of slower ones, primary before parity shares, then in the order of the servers. Until
-// something has been read those that are open come before primary ones: the first byte comes sooner.
-// For sure see pace.class.
-func (f *File) rank(to []candidate, bytes int, sure bool) []candidate {
+// before those of slower ones, primary before parity shares, then in the order of the servers. If
+// the beginning is wanted, those come first of which it is read early. For sure see pace.class.
+func (f *File) rank(to []candidate, bytes int, sure, beginning bool) []candidate {
 	now := time.Now()
-	first := f.depth.isNew()
 	f.mu.Lock()
 	for _, s := range f.shares {
-		unopened := 0
-		if first && (s.opened == nil || !s.opened.isDone()) {
-			unopened = 1
+		unread := 1
+		if beginning && f.early[s] != nil {
+			unread = 0
 		}
-		to = append(to, candidate{s, s.demerits, s.member.pace.class(now, bytes, s.beside, sure), unopened})
+		to = append(to, candidate{s, s.demerits, unread, s.member.pace.class(now, bytes, s.beside, sure)})
 	}
 	f.mu.Unlock()
 	slices.SortFunc(to, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.demerits, b.demerits), cmp.Compare(a.class, b.class), cmp.Compare(a.unopened, b.unopened),
+		return cmp.Or(cmp.Compare(a.demerits, b.demerits), cmp.Compare(a.unread, b.unread), cmp.Compare(a.class, b.class),
 			cmp.Compare(a.share.num, b.share.num), cmp.Compare(a.share.rank, b.share.rank))
 	})
 	return to

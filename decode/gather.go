@@ -17,7 +17,8 @@ type read struct {
 	slot  int      // in scratch; -1: the blocks land at their place in out
 	bufs  [][]byte // where the bytes go, in their order in the share
 	one   [1][]byte
-	data  int64 // where the share's blocks begin, or are supposed to
+	early *early // the share's beginning, or nil
+	data  int64  // where the share's blocks begin, or are supposed to
 	err   error
 
 	running   bool
@@ -188,7 +189,7 @@ func (c *chunk) launch() int {
 	if n <= 0 {
 		return 0
 	}
-	c.ranked = c.file.rank(c.ranked[:0], c.slotLen, c.competitors > 0)
+	c.ranked = c.file.rank(c.ranked[:0], c.slotLen, c.competitors > 0, c.first == 0)
 	for _, candidate := range c.ranked {
 		s := candidate.share
 		if c.excluded.has(s) || c.used[s.num] != 0 || c.tried(s) {
@@ -270,6 +271,9 @@ func (c *chunk) start(s *share, last bool) bool {
 	now := time.Now()
 	r.running, r.launched, r.noted = true, now, false
 	r.began.Store(0)
+	if c.first == 0 {
+		r.early = c.file.takeEarly(s)
+	}
 	r.late = now.Add(c.file.client.lateNext(s.member, c.slotLen, c.competitors))
 	r.begin <- struct{}{}
 	return true
@@ -278,6 +282,15 @@ func (c *chunk) start(s *share, last bool) bool {
 // fill reads the blocks: one request, if the share is laid out as supposed.
 func (c *chunk) fill(r *read) error {
 	o, err := r.share.open(r.ctx)
+	if e := r.early; e != nil {
+		r.early = nil
+		if o == nil {
+			c.file.dropEarly(e)
+		} else if r.began.Store(e.began.UnixNano()); c.file.useEarly(r.ctx, e, o.header.Data, r.bufs) {
+			r.data = o.header.Data
+			return nil
+		}
+	}
 	for o != nil {
 		o, err = o.again(r.ctx, c.fillFrom(r, o))
 	}

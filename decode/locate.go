@@ -174,6 +174,7 @@ func (f *File) askLocked(n int) {
 			f.notifyLocked()
 			f.mu.Unlock()
 			if len(shares) > 0 {
+				f.readEarly(shares)
 				f.seekUEB(f.ctx, shares)
 			}
 			f.mu.Lock()
@@ -347,7 +348,7 @@ const (
 	// files of a gigabyte.
 	mostTail = 128 << 10
 	// mostFarTail is that for servers far away: what a connection brings in its first round trip.
-	mostFarTail = 8 << 10
+	mostFarTail = 13 << 10
 )
 
 // guessUEB reads the UEB from where it is if the segments are of that size, and with it the hashes of the first segments

@@ -113,6 +113,93 @@ func TestFirstChunkAtHand(t *testing.T) {
 	}
 }
 
+// TestFirstChunkFarAway: the first chunk of a file on servers far away takes two round trips, if all is as usual.
+func TestFirstChunkFarAway(t *testing.T) {
+	const roundTrip = 100 * time.Millisecond
+	for name, test := range map[string]struct {
+		opts  decode.PutOptions
+		first int64
+		trips time.Duration
+	}{
+		"usual":                    {decode.PutOptions{}, 0, 2},
+		"usual of older uploaders": {decode.PutOptions{SegmentSize: 128 << 10}, 0, 2},
+		"unusual segments":         {decode.PutOptions{SegmentSize: 100_000}, 0, 4}, // lists, headers, UEB, hashes
+		"unusual layout":           {decode.PutOptions{}.WithLayout(2), 0, 5},       // and a header more for the hashes
+		"not the first":            {decode.PutOptions{}, 1, 3},
+		"shares of 256":            {decode.PutOptions{K: 5, N: 256, Happy: 10}, 0, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				servers, c, data, client, _, log := knownServers(t, roundTrip, test.opts)
+				start := time.Now()
+				f, err := client.Open(t.Context(), c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := newSink(f.Size())
+				if err := f.WriteChunks(t.Context(), test.first, 1, s); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start); took > test.trips*roundTrip {
+					t.Errorf("it took %v", took)
+				}
+				off := test.first * f.ChunkSize()
+				end := min(off+f.ChunkSize(), f.Size())
+				if !bytes.Equal(s.bytes[off:end], data[off:end]) {
+					t.Error("wrong bytes")
+				}
+				if n := client.Stats().MemoryInUse; n != 0 {
+					t.Errorf("%d bytes in use", n)
+				}
+				if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%v", err)
+				}
+				f.Close()
+				for _, s := range servers {
+					if s.opened != 0 {
+						t.Errorf("%s: %d shares are left open", s, s.opened)
+					}
+				}
+				if log.b.String() != "" {
+					t.Errorf("the log: %s", log.b.String())
+				}
+			})
+		})
+	}
+}
+
+// TestReadEarlyInVain: a file that is closed, or whose memory is wanted, before anything is read of it.
+func TestReadEarlyInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c, _, client, _, _ := knownServers(t, 100*time.Millisecond, decode.PutOptions{})
+		for _, wait := range []time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond} {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			f, err := client.Open(ctx, c)
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v", err)
+			}
+			if err == nil {
+				f.Close()
+			}
+			cancel()
+			if n := client.Stats().MemoryInUse; n != 0 {
+				t.Errorf("%d bytes in use", n)
+			}
+		}
+		f, err := client.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if client.Stats().MemoryInUse == 0 {
+			t.Error("nothing is read early")
+		}
+		f.Close()
+		if n := client.Stats().MemoryInUse; n != 0 {
+			t.Errorf("%d bytes in use", n)
+		}
+	})
+}
+
 // serverNamed returns the one of that name.
 func serverNamed(servers []*memServer, name string) *memServer {
 	return servers[slices.IndexFunc(servers, func(s *memServer) bool { return s.name == name })]
@@ -120,75 +207,78 @@ func serverNamed(servers []*memServer, name string) *memServer {
 
 // TestFirstServersFail: whatever those servers do that are asked first, the first chunk is there soon, and whoever is to blame is named.
 func TestFirstServersFail(t *testing.T) {
-	const roundTrip = 3 * time.Millisecond
 	broken := errors.New("broken on purpose")
 	var copies map[int][]byte // what the last server has
 	for name, test := range map[string]struct {
 		spoil func(t *testing.T, s *memServer, c decode.Cap)
-		log   string // what each of its lines must say; "": there is none
-		most  time.Duration
+		log   string        // what each of its lines must say; "": there is none
+		trips time.Duration // that the first chunk may take
+		late  time.Duration // and how much longer
 	}{
-		"they have nothing": {func(t *testing.T, s *memServer, c decode.Cap) { delete(s.shares, storageIndex(t, c)) }, "", 10 * roundTrip},
+		"they have nothing": {func(t *testing.T, s *memServer, c decode.Cap) { delete(s.shares, storageIndex(t, c)) }, "", 10, 0},
 		"they have what another one has": {func(t *testing.T, s *memServer, c decode.Cap) {
 			s.shares[storageIndex(t, c)] = copies
-		}, "", 10 * roundTrip},
+		}, "", 10, 0},
 		"they fail": {func(_ *testing.T, s *memServer, _ decode.Cap) {
 			s.onShares = func(context.Context) error { return broken }
-		}, "broken on purpose", 10 * roundTrip},
-		"they say nothing": {func(_ *testing.T, s *memServer, _ decode.Cap) { s.onShares = hang }, "", 100 * time.Millisecond},
+		}, "broken on purpose", 10, 0},
+		"they say nothing": {func(_ *testing.T, s *memServer, _ decode.Cap) { s.onShares = hang }, "", 10, 50 * time.Millisecond},
 		"they cannot read": {func(_ *testing.T, s *memServer, _ decode.Cap) {
 			s.onRead = func(context.Context, int, int64) error { return broken }
-		}, "broken on purpose", 20 * roundTrip},
+		}, "broken on purpose", 20, 0},
 		"they never read": {func(_ *testing.T, s *memServer, _ decode.Cap) {
 			s.onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
-		}, "", 2 * time.Second},
+		}, "", 20, 12 * time.Second},
 		"their UEBs are corrupt": {func(t *testing.T, s *memServer, c decode.Cap) {
 			for _, b := range s.shares[storageIndex(t, c)] {
 				b[len(b)-1] ^= 1
 			}
-		}, "part=UEB", 20 * roundTrip},
+		}, "part=UEB", 20, 0},
 		"their blocks are corrupt": {func(t *testing.T, s *memServer, c decode.Cap) {
 			for _, b := range s.shares[storageIndex(t, c)] {
 				b[1000] ^= 1
 			}
-		}, "part=\"block 0\"", 30 * roundTrip},
+		}, "part=\"block 0\"", 30, 0},
 		"their shares are cut": {func(t *testing.T, s *memServer, c decode.Cap) {
 			for num, b := range s.shares[storageIndex(t, c)] {
 				s.shares[storageIndex(t, c)][num] = b[:50_000]
 			}
-		}, "corrupt share", 30 * roundTrip},
+		}, "corrupt share", 30, 0},
 		"their shares are of another file": {func(t *testing.T, s *memServer, c decode.Cap) {
 			for _, b := range s.shares[storageIndex(t, c)] {
 				for i := range b {
 					b[i] ^= byte(i)
 				}
 			}
-		}, "corrupt share", 30 * roundTrip},
+		}, "corrupt share", 30, 0},
 	} {
-		for _, spoiled := range []int{1, 3, 7} {
-			t.Run(fmt.Sprintf("%s/%d", name, spoiled), func(t *testing.T) {
+		for _, grid := range []struct {
+			spoiled   int
+			roundTrip time.Duration
+		}{{1, 3 * time.Millisecond}, {3, 3 * time.Millisecond}, {7, 3 * time.Millisecond}, {3, 100 * time.Millisecond}, {7, 100 * time.Millisecond}} {
+			t.Run(fmt.Sprintf("%s/%d/%v", name, grid.spoiled, grid.roundTrip), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					servers, c, data, client, _, log := knownServers(t, roundTrip, decode.PutOptions{})
+					servers, c, data, client, _, log := knownServers(t, grid.roundTrip, decode.PutOptions{})
 					order := decode.Permuted(asServers(servers), storageIndex(t, c))
 					copies = serverNamed(servers, order[9]).shares[storageIndex(t, c)]
-					for _, name := range order[:spoiled] {
+					for _, name := range order[:grid.spoiled] {
 						test.spoil(t, serverNamed(servers, name), c)
 					}
 					f, took := firstChunk(t, client, c, data)
 					defer f.Close()
-					if took > test.most {
+					if took > test.trips*grid.roundTrip+test.late {
 						t.Errorf("it took %v", took)
 					}
 					if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
 						t.Errorf("%v", err)
 					}
-					// Of few bad servers none need have been read.
+					// Of few bad servers, or far ones, none need have been read.
 					lines := log.lines("level=WARN")
-					if test.log == "" && lines != nil || test.log != "" && lines == nil && spoiled >= 3 || len(log.lines(test.log)) < len(lines) {
+					if test.log == "" && lines != nil || test.log != "" && lines == nil && grid.spoiled >= 3 && grid.roundTrip < 10*time.Millisecond || len(log.lines(test.log)) < len(lines) {
 						t.Errorf("the log does not say %q:\n%s", test.log, log.b.String())
 					}
 					for _, line := range lines {
-						if !slices.ContainsFunc(order[:spoiled], func(name string) bool { return strings.Contains(line, "server="+name+" ") }) {
+						if !slices.ContainsFunc(order[:grid.spoiled], func(name string) bool { return strings.Contains(line, "server="+name+" ") }) {
 							t.Errorf("it blames another one: %s", line)
 						}
 					}
