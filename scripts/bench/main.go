@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
-	"time"
 
 	"spillway/scripts/internal/compare"
 
@@ -76,48 +75,17 @@ func (c *cli) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 
-	start, failed := time.Now(), 0
 	report := compare.Report{Command: "go run ./scripts/bench", Method: method, Machine: l.machine(ctx), Rounds: c.Rounds}
 	if c.Quick {
 		report.Command += " --quick"
 	}
-	for i := range chosen {
-		r := &chosen[i]
-		rowStart := time.Now()
-		result := l.measure(ctx, r, c)
-		if ctx.Err() != nil {
-			return errors.New("interrupted")
-		}
-		for _, o := range result.Outcomes {
-			if o.Err != nil {
-				fmt.Fprintf(os.Stderr, "%s: %s: %v\n", r.name, o.Side, o.Err)
-				failed++
-			}
-		}
-		report.Results = append(report.Results, result)
-		fmt.Fprintf(os.Stderr, "%-40s %v\n", r.name, time.Since(rowStart).Round(100*time.Millisecond))
-	}
-	report.Took = time.Since(start)
-	if err := c.publish(l, &report); err != nil {
+	if err := report.Measure(ctx, os.Stderr, len(chosen), func(i int) compare.Result { return l.measure(ctx, &chosen[i], c) }); err != nil {
 		return err
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d sides of rows failed", failed)
-	}
-	return nil
-}
-
-// publish prints the report, or replaces the one in the checkout if every row was run.
-func (c *cli) publish(l *lab, r *compare.Report) error {
 	if c.Run != "" {
-		return r.Write(os.Stdout)
+		return report.Publish("")
 	}
-	path := filepath.Join(l.root, "scripts", "bench", "RESULTS.md")
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(r.Write(f), f.Close())
+	return report.Publish(filepath.Join(l.root, "scripts", "bench", "RESULTS.md"))
 }
 
 // measure runs a row: in every round each side once. A side that fails is not measured any more.

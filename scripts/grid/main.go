@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
-	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/sys/unix"
@@ -76,7 +75,6 @@ func (c *cli) run(ctx context.Context) (err error) {
 	if err := goAhead(); err != nil {
 		return err
 	}
-	start := time.Now()
 	l, err := openLab(ctx, s)
 	if err != nil {
 		return err
@@ -87,30 +85,13 @@ func (c *cli) run(ctx context.Context) (err error) {
 	if c.Quick {
 		report.Command += " --quick"
 	}
-	failed := 0
-	for _, r := range chosen {
-		began := time.Now()
-		result := l.measure(ctx, r)
-		if ctx.Err() != nil {
-			return errors.New("interrupted")
-		}
-		for _, o := range result.Outcomes {
-			if o.Err != nil {
-				fmt.Fprintf(os.Stderr, "%s: %s: %v\n", r.name, o.Side, o.Err)
-				failed++
-			}
-		}
-		report.Results = append(report.Results, result)
-		fmt.Fprintf(os.Stderr, "%-40s %v\n", r.name, time.Since(began).Round(100*time.Millisecond))
-	}
-	report.Took = time.Since(start)
-	if err := c.publish(l, &report); err != nil {
+	if err := report.Measure(ctx, os.Stderr, len(chosen), func(i int) compare.Result { return l.measure(ctx, chosen[i]) }); err != nil {
 		return err
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d sides of rows failed", failed)
+	if c.Run != "" || c.Quick {
+		return report.Publish("")
 	}
-	return nil
+	return report.Publish(filepath.Join(l.root, "scripts", "grid", "RESULTS.md"))
 }
 
 // ahead is by how much this process is nicer to itself than to the programs it starts: a network does not wait for a processor
@@ -132,18 +113,6 @@ func goAhead() error {
 		return err
 	}
 	return os.NewSyscallError("execve", unix.Exec(self, os.Args, os.Environ()))
-}
-
-// publish prints the report, or replaces the one in the checkout if everything was measured.
-func (c *cli) publish(l *lab, r *compare.Report) error {
-	if c.Run != "" || c.Quick {
-		return r.Write(os.Stdout)
-	}
-	f, err := os.Create(filepath.Join(l.root, "scripts", "grid", "RESULTS.md"))
-	if err != nil {
-		return err
-	}
-	return errors.Join(r.Write(f), f.Close())
 }
 
 // measure runs a row: in every round each side once. A side that fails is not measured any more.
