@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"spillway/decode/chk"
@@ -20,8 +22,12 @@ type early struct {
 	err   error
 }
 
-// readEarly begins to read the beginning of one of the shares, which are a server's, if that is far away: of k
-// shares of a file. At hand requests cost more than time is gained.
+// moreEarly is how many shares more than needed are read early, as connections differ: those that were idle, or are still to
+// be made, take several round trips more.
+const moreEarly = 2
+
+// readEarly begins to read the beginning of one of the shares, which are a server's, if that is far away. At hand requests
+// cost more than time is gained.
 func (f *File) readEarly(shares []*share) {
 	g, err := chk.NewGeometry(f.cap.size, usualSegments[0], f.cap.k, f.cap.n)
 	if err != nil || shares[0].member.isAtHand() {
@@ -30,7 +36,7 @@ func (f *File) readEarly(shares []*share) {
 	size := chk.HeaderSize + g.BlockLen(0)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.early == nil || len(f.early) == f.cap.k || f.found != nil {
+	if f.early == nil || len(f.early) == f.cap.k+moreEarly || f.found != nil {
 		return
 	}
 	for _, s := range shares {
@@ -71,6 +77,13 @@ func (s *share) readBeginning(ctx context.Context, b []byte) error {
 		return errors.Join(io.ErrUnexpectedEOF, err)
 	}
 	return nil
+}
+
+// earlyShares returns the shares of which the beginning has been read, or is being read, and was not taken.
+func (f *File) earlyShares() []*share {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.early))
 }
 
 // takeEarly returns the beginning of the share if it has been read or is being read, else nil; useEarly or dropEarly follows.

@@ -201,7 +201,20 @@ func (c *chunk) launch() int {
 			break
 		}
 	}
+	if c.first == 0 {
+		c.joinEarly()
+	}
 	return n
+}
+
+// joinEarly takes part in what is being read early of further shares: of all those the first k count.
+func (c *chunk) joinEarly() {
+	for _, s := range c.file.earlyShares() {
+		if !c.excluded.has(s) && c.used[s.num] == 0 && !c.tried(s) && c.start(s, false) {
+			c.reads[len(c.reads)-1].slow = true // nobody counts on it
+			c.used[s.num]--
+		}
+	}
 }
 
 // makeRoom gives up a late read that takes a slot, so that another one can be begun when it has ended.

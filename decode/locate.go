@@ -295,16 +295,21 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 	case turn < len(usualSegments):
 		f.work.Go(func() { f.guessUEB(ctx, shares[0], usualSegments[turn], mostFarTail) })
 	}
-	for _, s := range shares {
+	over := func() bool {
 		f.mu.Lock()
-		over := f.found != nil || f.fatal != nil
-		f.mu.Unlock()
-		if over || ctx.Err() != nil {
+		defer f.mu.Unlock()
+		return f.found != nil || f.fatal != nil || ctx.Err() != nil
+	}
+	for _, s := range shares {
+		if over() {
 			return
 		}
 		o, err := s.open(ctx)
 		var text []byte
 		if err == nil {
+			if over() {
+				return
+			}
 			text, err = o.readUEB(ctx)
 		}
 		if err != nil {
