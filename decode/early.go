@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"spillway/decode/chk"
 )
 
@@ -65,7 +67,7 @@ func (f *File) isReadEarlyLocked(num int) bool {
 	return false
 }
 
-// readBeginning fills b from the beginning of the share. It blames nobody.
+// readBeginning fills b from the beginning of the share, by two connections, as each begins slowly, if it is long. It blames nobody.
 func (s *share) readBeginning(ctx context.Context, b []byte) error {
 	bytes, err := s.member.Open(ctx, s.file.cap.index, s.num)
 	if err != nil {
@@ -73,10 +75,18 @@ func (s *share) readBeginning(ctx context.Context, b []byte) error {
 	}
 	defer bytes.Close()
 	o := &openShare{share: s, bytes: bytes}
-	if n, err := o.readAt(ctx, nil, 0, b); n < len(b) {
-		return errors.Join(io.ErrUnexpectedEOF, err)
+	part := max((len(b)+1)/2, smallRead)
+	var reads errgroup.Group
+	for off := 0; off < len(b); off += part {
+		reads.Go(func() error {
+			want := b[off:min(off+part, len(b))]
+			if n, err := o.readAt(ctx, nil, int64(off), want); n < len(want) {
+				return errors.Join(io.ErrUnexpectedEOF, err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return reads.Wait()
 }
 
 // earlyShares returns the shares of which the beginning has been read, or is being read, and was not taken.

@@ -261,8 +261,8 @@ var usualSegments = [...]int64{1 << 20, 128 << 10}
 
 // seekUEB reads the UEB from one of the shares of a server unless it has been
 // verified meanwhile. The first k servers to answer do so, of those at hand only the first, the others only if
-// those fail or are late. The very first ones also look where the UEB usually is: those at hand before
-// they read the header that tells, those far away meanwhile.
+// those fail or are late. It is first looked for where it usually is: at hand in one usual place after the other, far
+// away in each by another server, while the next one reads the header that tells where it is.
 func (f *File) seekUEB(ctx context.Context, shares []*share) {
 	m := shares[0].member
 	atHand := m.isAtHand()
@@ -285,15 +285,16 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 		f.notifyLocked()
 		f.mu.Unlock()
 	}()
-	switch {
-	case atHand && turn == 0:
-		for _, segment := range usualSegments {
-			if f.guessUEB(ctx, shares[0], segment, mostTail) {
-				return
-			}
+	guesses := usualSegments[min(turn, len(usualSegments)):]
+	if atHand && turn > 0 {
+		guesses = nil
+	} else if !atHand {
+		guesses = guesses[:min(1, len(guesses))]
+	}
+	for _, segment := range guesses {
+		if f.guessUEB(ctx, shares[0], segment, atHand) {
+			return
 		}
-	case turn < len(usualSegments):
-		f.work.Go(func() { f.guessUEB(ctx, shares[0], usualSegments[turn], mostFarTail) })
 	}
 	over := func() bool {
 		f.mu.Lock()
@@ -357,8 +358,8 @@ const (
 )
 
 // guessUEB reads the UEB from where it is if the segments are of that size, and with it the hashes of the first segments
-// if that takes most bytes at the most. It blames nobody. It tells whether it has found the UEB.
-func (f *File) guessUEB(ctx context.Context, s *share, segment int64, most int64) bool {
+// if they are not far from it. It blames nobody. It tells whether it has found the UEB.
+func (f *File) guessUEB(ctx context.Context, s *share, segment int64, atHand bool) bool {
 	g, err := chk.NewGeometry(f.cap.size, segment, f.cap.k, f.cap.n)
 	if err != nil {
 		return false
@@ -369,7 +370,10 @@ func (f *File) guessUEB(ctx context.Context, s *share, segment int64, most int64
 	}
 	defer bytes.Close()
 	o := &openShare{share: s, header: chk.UsualHeader(g), bytes: bytes}
-	t := newTree(g.Segments())
+	t, most := newTree(g.Segments()), int64(mostFarTail)
+	if atHand {
+		most = mostTail
+	}
 	lead := o.header.UEB - o.header.CrypttextTree - hashtree.LevelOffset(t.width)
 	if t.pages > 1 || lead > most {
 		lead = 0
