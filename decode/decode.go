@@ -1,10 +1,11 @@
 // Package decode turns a capability into verified plaintext.
 //
 // A Client asks its servers which shares of a file they hold: all at once, or if
-// they are at hand first those that Tahoe-LAFS's clients would ask. A File reads k of them, a chunk at a time: erasure-decodes, verifies the
-// crypttext against the hash tree under the cap, decrypts. Only when that
-// verification fails are the blocks verified one by one, to find the share
-// that is bad and to take another.
+// they are at hand first those where Tahoe-LAFS's clients place shares. A File
+// reads k of them, a chunk at a time: erasure-decodes, verifies the crypttext
+// against the hash tree under the cap, decrypts. Only when that verification fails
+// are the blocks verified one by one, to find the share that is bad and to take
+// another.
 package decode
 
 import (

@@ -108,14 +108,15 @@ func (m *member) isAtHand() bool {
 
 // askFirst asks as many servers as shares are needed, if so many are at hand, in the order in which Tahoe-LAFS's
 // clients place shares. For each one that adds none the next one is asked, and all others after some time. Servers
-// far away are all asked at once.
+// far away, or slow, are all asked at once.
 func (f *File) askFirst() {
 	now := time.Now()
+	block := int(min(f.cap.size, chunkTarget)) / f.cap.k
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var near, far []*member
 	for _, m := range f.unasked {
-		if m.isAtHand() && !m.pace.next().After(now) {
+		if m.isAtHand() && !m.pace.next().After(now) && m.pace.expected(block) < leastLate {
 			near = append(near, m)
 		} else {
 			far = append(far, m)
@@ -260,22 +261,42 @@ func (f *File) list(ctx context.Context, q *inquiry) []*share {
 var usualSegments = [...]int64{1 << 20, 128 << 10}
 
 // seekUEB reads the UEB from one of the shares of a server unless it has been
-// verified meanwhile. The first k servers to answer do so, of those at hand only the first, the others only if
+// verified meanwhile. The first few servers to answer do so, of those at hand only the first, the others only if
 // those fail or are late. It is first looked for where it usually is: at hand in one usual place after the other, far
 // away in each by another server, while the next one reads the header that tells where it is.
 func (f *File) seekUEB(ctx context.Context, shares []*share) {
 	m := shares[0].member
 	atHand := m.isAtHand()
 	f.mu.Lock()
-	turn, most := f.turns, f.cap.k
+	turn, most := f.turns, max(f.cap.k, len(usualSegments)+1)
 	f.turns++
 	f.mu.Unlock()
-	if atHand {
+	switch {
+	case atHand:
 		most = 1
+	case turn < len(usualSegments):
+		if f.seeking(func() bool { return f.guessUEB(ctx, shares[0], usualSegments[turn], mostFarTail) }) {
+			return
+		}
+		most = 0 // what another one finds comes sooner than a header
 	}
 	if turn >= most && !f.stillSought(ctx, m) {
 		return
 	}
+	f.seeking(func() bool {
+		if atHand && turn == 0 {
+			for _, segment := range usualSegments {
+				if f.guessUEB(ctx, shares[0], segment, mostTail) {
+					return true
+				}
+			}
+		}
+		return f.lookForUEB(ctx, shares)
+	})
+}
+
+// seeking counts as a seeker who calls seek, and returns what that returns.
+func (f *File) seeking(seek func() bool) bool {
 	f.mu.Lock()
 	f.seekers++
 	f.mu.Unlock()
@@ -285,42 +306,38 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 		f.notifyLocked()
 		f.mu.Unlock()
 	}()
-	guesses := usualSegments[min(turn, len(usualSegments)):]
-	if atHand && turn > 0 {
-		guesses = nil
-	} else if !atHand {
-		guesses = guesses[:min(1, len(guesses))]
-	}
-	for _, segment := range guesses {
-		if f.guessUEB(ctx, shares[0], segment, atHand) {
-			return
-		}
-	}
-	over := func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.found != nil || f.fatal != nil || ctx.Err() != nil
-	}
+	return seek()
+}
+
+// lookForUEB reads the UEB of one of the shares after the other, and tells whether it has found it.
+func (f *File) lookForUEB(ctx context.Context, shares []*share) bool {
 	for _, s := range shares {
-		if over() {
-			return
+		if f.isSettled() || ctx.Err() != nil {
+			return false
 		}
 		o, err := s.open(ctx)
-		var text []byte
 		if err == nil {
-			if over() {
-				return
+			if f.isSettled() {
+				return false
 			}
-			text, err = o.readUEB(ctx)
-		}
-		if err != nil {
-			if ctx.Err() == nil {
-				s.report(err)
+			var text []byte
+			if text, err = o.readUEB(ctx); err == nil {
+				f.takeUEB(text, o, nil)
+				return true
 			}
-			continue
 		}
-		f.takeUEB(text, o, nil)
+		if ctx.Err() == nil {
+			s.report(err)
+		}
 	}
+	return false
+}
+
+// isSettled tells whether the UEB is known, or that there is none to be had.
+func (f *File) isSettled() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.found != nil || f.fatal != nil
 }
 
 // stillSought waits while others seek the UEB, for as long as m would need, and tells whether they
@@ -358,8 +375,8 @@ const (
 )
 
 // guessUEB reads the UEB from where it is if the segments are of that size, and with it the hashes of the first segments
-// if they are not far from it. It blames nobody. It tells whether it has found the UEB.
-func (f *File) guessUEB(ctx context.Context, s *share, segment int64, atHand bool) bool {
+// if those are no more than most bytes before it. It blames nobody. It tells whether it has found the UEB.
+func (f *File) guessUEB(ctx context.Context, s *share, segment, most int64) bool {
 	g, err := chk.NewGeometry(f.cap.size, segment, f.cap.k, f.cap.n)
 	if err != nil {
 		return false
@@ -370,10 +387,7 @@ func (f *File) guessUEB(ctx context.Context, s *share, segment int64, atHand boo
 	}
 	defer bytes.Close()
 	o := &openShare{share: s, header: chk.UsualHeader(g), bytes: bytes}
-	t, most := newTree(g.Segments()), int64(mostFarTail)
-	if atHand {
-		most = mostTail
-	}
+	t := newTree(g.Segments())
 	lead := o.header.UEB - o.header.CrypttextTree - hashtree.LevelOffset(t.width)
 	if t.pages > 1 || lead > most {
 		lead = 0

@@ -200,6 +200,28 @@ func TestReadEarlyInVain(t *testing.T) {
 	})
 }
 
+// TestFirstServerSlow: a server at hand that is known to be slow is not among the first, wherever Tahoe-LAFS would look for shares.
+func TestFirstServerSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers, c, data, client, _, _ := knownServers(t, 3*time.Millisecond, decode.PutOptions{})
+		order := decode.Permuted(asServers(servers), storageIndex(t, c))
+		l := &line{rate: 125e3}
+		serverNamed(servers, order[0]).onBytes = l.pass
+		// Another file, whose shares are on the first three servers alone.
+		other := plaintext(600_000)
+		few := []*memServer{serverNamed(servers, order[0]), serverNamed(servers, order[1]), serverNamed(servers, order[2])}
+		d := put(t, few, other, decode.PutOptions{K: 3, N: 3})
+		if got, err := get(t.Context(), client, d); err != nil || !bytes.Equal(got, other) {
+			t.Fatalf("%v", err)
+		}
+		f, took := firstChunk(t, client, c, data)
+		defer f.Close()
+		if took > 30*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 // serverNamed returns the one of that name.
 func serverNamed(servers []*memServer, name string) *memServer {
 	return servers[slices.IndexFunc(servers, func(s *memServer) bool { return s.name == name })]

@@ -145,6 +145,13 @@ func (p *pace) expectedLocked(bytes int, load float64) time.Duration {
 	return max(e, time.Microsecond)
 }
 
+// expected returns how long a read of so many bytes takes that has the server to itself, as far as is known.
+func (p *pace) expected(bytes int) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.expectedLocked(bytes, 1)
+}
+
 // lateNext returns after what time a read of so many bytes that begins now is late compared
 // with what the server usually needs; most at the latest, as for a server of which nothing is known.
 func (p *pace) lateNext(bytes int, most time.Duration) time.Duration {
