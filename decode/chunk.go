@@ -87,14 +87,19 @@ func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 	}
 	defer f.work.Done()
 	f.readsFrom(i)
-	c, err := f.takeChunk(ctx, i, n)
+	load, err := f.begin(ctx, n)
 	if err != nil {
 		return err
 	}
+	c, err := f.takeChunk(ctx, i, n)
+	if err != nil {
+		f.end(load, n, 0, 0, false)
+		return err
+	}
 	defer f.giveChunk(c)
-	load, began := f.depth.begin(), time.Now()
+	began := time.Now()
 	err = c.decode(ctx, w)
-	f.depth.end(load, n, time.Since(began), c.gathering, err == nil)
+	f.end(load, n, time.Since(began), c.gathering, err == nil)
 	if err != nil {
 		return c.failed(err)
 	}

@@ -19,29 +19,18 @@ type depth struct {
 	rate     float64       // chunks a second; 0: unknown
 	least    time.Duration // that gathering the blocks of a call took
 	measured time.Time     // when it did
+	startup  startup
+	waiting  []*turn // in the order in which they came
 }
 
 const (
 	nearby     = 2 * time.Millisecond // up to which gathering takes no time worth hiding: local disks
-	leastHolds = 20 * time.Second
-	// mostAtFirst is how many calls more than processors there are before it is known how far the servers are.
-	// With more, the first byte would have to share the way with what is not wanted yet.
-	mostAtFirst = 4
+	leastHolds = 20 * time.Second     // the time is measured again then, or after a hundred times as long as it is
 )
 
-// begin notes that a call begins and returns how many are under way with it.
-func (d *depth) begin() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.running++
-	return d.running
-}
-
-// end notes a call for n chunks that took so long, so long of it for gathering blocks, load of them under way
+// endLocked notes a call for n chunks that took so long, so long of it for gathering blocks, load of them under way
 // when it began.
-func (d *depth) end(load int, n int64, took, gathering time.Duration, ok bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (d *depth) endLocked(load int, n int64, took, gathering time.Duration, ok bool) {
 	now := time.Now()
 	rate := float64(d.running) * float64(n) / max(took, time.Microsecond).Seconds()
 	d.running--
@@ -58,24 +47,16 @@ func (d *depth) end(load int, n int64, took, gathering time.Duration, ok bool) {
 	}
 }
 
-func (d *depth) isOldLocked(now time.Time) bool { return now.Sub(d.measured) > leastHolds }
-
-// isNew tells whether nothing has been read yet.
-func (d *depth) isNew() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.rate == 0
+func (d *depth) isOldLocked(now time.Time) bool {
+	return now.Sub(d.measured) > max(leastHolds, 100*d.least)
 }
 
-// want returns how many calls for n chunks each should be under way. As long as nothing has been read, latency says
-// how far away the servers are.
-func (d *depth) want(n int64, latency time.Duration) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// wantLocked returns how many calls for n chunks each should be under way.
+func (d *depth) wantLocked(n int64) int {
 	calls := runtime.GOMAXPROCS(0)
 	switch {
 	case d.rate == 0:
-		calls += int(min(latency/(10*time.Millisecond), mostAtFirst))
+		calls = max(calls, d.startup.calls)
 	case d.least > nearby && !d.isOldLocked(time.Now()):
 		calls += int(2 * d.rate / float64(n) * d.least.Seconds())
 	}
@@ -85,17 +66,24 @@ func (d *depth) want(n int64, latency time.Duration) int {
 // Workers returns how many calls of WriteChunks at a time keep the servers busy, at present and
 // within the memory that one File may take. It does not block.
 func (f *File) Workers() int {
-	var latency time.Duration
-	if f.depth.isNew() {
-		latency = f.latency()
+	d := &f.depth
+	most := f.mostCalls()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.startup.grows() {
+		return most // which wait for their turns
 	}
-	run := f.Run()
-	memory := f.memory(run)
+	return min(d.wantLocked(f.Run()), most)
+}
+
+// mostCalls returns how many calls of WriteChunks there is memory for, at least one.
+func (f *File) mostCalls() int {
+	memory := f.memory(f.Run())
 	most := f.client.memory.most(memory)
 	if f.near {
 		most = min(most, f.client.near.most(memory))
 	}
-	return max(1, min(f.depth.want(run, latency), int(most/memory)))
+	return max(1, int(most/memory))
 }
 
 // latency returns that of the quickest server.

@@ -177,6 +177,147 @@ func TestDistance(t *testing.T) {
 	}
 }
 
+// connections are TCP connections to a server: up to sixteen, each of which needs two round trips for handshakes and begins
+// with ten packets in a round trip and then twice as many in each, as long as it is used.
+type connections struct {
+	*memServer
+	line *line
+
+	mu      sync.Mutex
+	made    int
+	idle    []*connection // the one used last is the last
+	waiting []chan *connection
+}
+
+type connection struct {
+	window int // bytes in a round trip
+	used   time.Time
+}
+
+const (
+	firstWindow   = 10 * 1448
+	largestWindow = 1 << 20
+)
+
+func (c *connections) Received() int64 {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	return int64(c.line.bytes)
+}
+
+// take returns the idle connection that was used last, or the first one to become idle or to be made.
+func (c *connections) take() *connection {
+	c.mu.Lock()
+	if last := len(c.idle) - 1; last >= 0 {
+		defer c.mu.Unlock()
+		conn := c.idle[last]
+		c.idle = c.idle[:last]
+		if time.Since(conn.used) > 2*c.line.roundTrip+200*time.Millisecond {
+			conn.window = firstWindow
+		}
+		return conn
+	}
+	if c.made < 16 {
+		c.made++
+		time.AfterFunc(2*c.line.roundTrip, func() { c.give(&connection{window: firstWindow}) })
+	}
+	wanted := make(chan *connection, 1)
+	c.waiting = append(c.waiting, wanted)
+	c.mu.Unlock()
+	return <-wanted
+}
+
+func (c *connections) give(conn *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	conn.used = time.Now()
+	if len(c.waiting) > 0 {
+		c.waiting[0] <- conn
+		c.waiting = c.waiting[1:]
+		return
+	}
+	c.idle = append(c.idle, conn)
+}
+
+// pass is line's, by a connection. One that is broken off is lost.
+func (c *connections) pass(ctx context.Context, bytes int) error {
+	conn := c.take()
+	for first := true; first || bytes > 0; first = false {
+		window := min(bytes, conn.window)
+		if err := c.line.pass(ctx, window); err != nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.made--
+			return err
+		}
+		bytes -= window
+		if window == conn.window {
+			conn.window = min(2*window, largestWindow)
+		}
+	}
+	c.give(conn)
+	return nil
+}
+
+// TestSlowStart: connections to servers far away begin slowly, so many of them begin early.
+func TestSlowStart(t *testing.T) {
+	for roundTrip, least := range map[time.Duration]float64{20 * time.Millisecond: 75, 100 * time.Millisecond: 45, 300 * time.Millisecond: 15} {
+		synctest.Test(t, func(t *testing.T) {
+			servers, lines, c, data := farServers(t, roundTrip, 2*farRate)
+			var cfg decode.Config
+			for i, s := range servers {
+				to := &connections{memServer: s, line: lines[i]}
+				s.onShares = func(ctx context.Context) error { return to.pass(ctx, 0) }
+				s.onBytes = to.pass
+				cfg.Servers = append(cfg.Servers, decode.Server{Server: to})
+			}
+			client := newClient(t, cfg)
+			took := timed(t, client, c, data, nil)
+			rate := farSize / took.Seconds() / 1e6
+			t.Logf("round trip %v: %.0f MB/s, %d reads hedged", roundTrip, rate, client.Stats().HedgedReads)
+			if rate < least {
+				t.Errorf("round trip %v: %.0f MB/s from servers that give 200", roundTrip, rate)
+			}
+		})
+	}
+}
+
+// TestBreakOffStartup: calls that wait for their turns end with their contexts, and others take their turns.
+func TestBreakOffStartup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers, lines, c, data := farServers(t, 100*time.Millisecond, farRate)
+		var cfg decode.Config
+		for i, s := range servers {
+			cfg.Servers = append(cfg.Servers, decode.Server{Server: &connections{memServer: s, line: lines[i]}})
+		}
+		client := newClient(t, cfg)
+		f, err := client.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		nowhere := newSink(f.Size())
+		var calls sync.WaitGroup
+		for i := range int64(90) {
+			calls.Go(func() {
+				if err := f.WriteChunks(ctx, i, 1, nowhere); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("chunk %d: %v", i, err)
+				}
+			})
+		}
+		calls.Wait()
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("it took %v to break off", took)
+		}
+		if got, err := download(t.Context(), f, nil); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 // TestRun: quick servers are asked for much at once, slow and far ones for little, and memory bounds it.
 func TestRun(t *testing.T) {
 	for _, test := range []struct {

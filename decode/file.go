@@ -166,6 +166,7 @@ func (f *File) setGeometry(ueb *chk.UEB) error {
 		f.mostRun = max(f.leastRun, f.largestRun(min((quickRead+f.shareBytes(1)/2)/f.shareBytes(1), most/f.chunkSegments), f.client.memory.limit/5))
 	}
 	f.run.Store(f.leastRun)
+	f.depth.startup = newStartup(f.latency(), f.isMetered())
 	if memory := f.memory(1); memory > f.client.memory.limit {
 		return &MemoryError{What: "segments", Needed: memory, Limit: f.client.memory.limit}
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // read is the reading of one share's blocks of one chunk. It has a goroutine and
@@ -287,12 +289,13 @@ func (c *chunk) start(s *share, last bool) bool {
 	if c.first == 0 {
 		r.early = c.file.takeEarly(s)
 	}
+	s.member.pace.choose(1)
 	r.late = now.Add(c.file.client.lateNext(s.member, c.slotLen, c.competitors))
 	r.begin <- struct{}{}
 	return true
 }
 
-// fill reads the blocks: one request, if the share is laid out as supposed.
+// fill reads the blocks: at once, if the share is laid out as supposed.
 func (c *chunk) fill(r *read) error {
 	o, err := r.share.open(r.ctx)
 	if e := r.early; e != nil {
@@ -312,14 +315,44 @@ func (c *chunk) fill(r *read) error {
 
 func (c *chunk) fillFrom(r *read, o *openShare) error {
 	r.data = o.header.Data
-	want := c.slotLen
-	switch n, err := o.readAt(r.ctx, &r.began, r.data+c.first*int64(c.blockLen), r.bufs...); {
+	off := r.data + c.first*int64(c.blockLen)
+	parts := c.file.parts(r.share.member, c.slotLen)
+	if parts == 1 {
+		return c.readPart(r.ctx, r, o, off, r.bufs)
+	}
+	group, ctx := errgroup.WithContext(r.ctx)
+	for i := range parts {
+		from, to := c.slotLen*i/parts, c.slotLen*(i+1)/parts
+		group.Go(func() error { return c.readPart(ctx, r, o, off+int64(from), cut(r.bufs, from, to)) })
+	}
+	return group.Wait()
+}
+
+// cut returns the bytes [from, to) of bufs.
+func cut(bufs [][]byte, from, to int) (part [][]byte) {
+	for _, b := range bufs {
+		if from, to := max(from, 0), min(to, len(b)); from < to {
+			part = append(part, b[from:to])
+		}
+		from -= len(b)
+		to -= len(b)
+	}
+	return part
+}
+
+// readPart fills bufs with one request.
+func (c *chunk) readPart(ctx context.Context, r *read, o *openShare, off int64, bufs [][]byte) error {
+	want := 0
+	for _, b := range bufs {
+		want += len(b)
+	}
+	switch n, err := o.readAt(ctx, &r.began, off, bufs...); {
 	case n == want:
 		return nil
 	case err == nil || errors.Is(err, io.EOF):
 		return o.blame(c.blockNames(), io.ErrUnexpectedEOF)
 	default:
-		return o.blame(c.blockNames(), timeoutCause(r.ctx, err))
+		return o.blame(c.blockNames(), timeoutCause(ctx, err))
 	}
 }
 
@@ -335,6 +368,7 @@ func (c *chunk) blockNames() string {
 func (c *chunk) finish(r *read) {
 	r.running = false
 	c.running--
+	r.share.member.pace.choose(-1)
 	if !r.slow {
 		c.used[r.share.num]--
 	}

@@ -12,6 +12,7 @@ import (
 // shared by its reads. Safe for concurrent use.
 type pace struct {
 	mu       sync.Mutex
+	chosen   int           // reads of blocks that this server is to answer or answers, whether or not its share is open yet
 	queued   int           // reads that are to begin
 	running  int           // reads under way
 	latency  time.Duration // of a request that brings next to nothing; 0: unknown
@@ -31,6 +32,16 @@ const (
 	firstBackoff   = time.Second
 	longestBackoff = time.Minute
 )
+
+// choose notes that n more reads of blocks are for the server to answer. They count before they are queued, lest all that begin
+// at once choose the same servers.
+func (p *pace) choose(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.chosen += n
+}
+
+func (p *pace) othersLocked() int { return max(p.chosen, p.queued+p.running) }
 
 // enqueue notes that a read is to begin, and returns which part of maxRequests it takes.
 func (p *pace) enqueue(bytes int) int64 {
@@ -160,7 +171,7 @@ func (p *pace) lateNext(bytes int, most time.Duration) time.Duration {
 	if p.latency == 0 || (p.rate == 0 && bytes > smallRead) {
 		return most
 	}
-	expected := float64(p.expectedLocked(bytes, float64(p.queued+p.running+1)))
+	expected := float64(p.expectedLocked(bytes, float64(max(p.chosen, p.queued+p.running+1))))
 	spread := p.spread
 	if bytes <= smallRead {
 		spread = max(spread, firstSpread)
@@ -192,7 +203,7 @@ const (
 func (p *pace) class(now time.Time, bytes, more int, sure bool) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	others := p.queued + p.running + more
+	others := p.othersLocked() + more
 	if p.failures > 0 && (sure || others > more || now.Before(p.until)) {
 		return lastClass
 	}

@@ -119,19 +119,20 @@ func TestDepth(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var d depth
-			alone := d.want(1, 0)
+			alone := d.wantLocked(1)
 			var calls []int // the load with which each began, in their order
 			for range 5000 {
-				for d.running < d.want(1, 0) && d.running < 1000 {
-					calls = append(calls, d.begin())
+				for d.running < d.wantLocked(1) && d.running < 1000 {
+					d.running++
+					calls = append(calls, d.running)
 				}
 				took := max(test.latency, time.Duration(float64(d.running)/test.rate*float64(time.Second)))
 				time.Sleep(took / time.Duration(d.running))
-				d.end(calls[0], 1, took+3*time.Millisecond, took, true)
+				d.endLocked(calls[0], 1, took+3*time.Millisecond, took, true)
 				calls = calls[1:]
 			}
 			measuring := d.isOldLocked(time.Now())
-			if n := d.want(1, 0) - alone; !measuring && (n < test.least || n > test.most) {
+			if n := d.wantLocked(1) - alone; !measuring && (n < test.least || n > test.most) {
 				t.Errorf("%s: %d calls more than processors, want %d to %d", test.name, n, test.least, test.most)
 			}
 		})

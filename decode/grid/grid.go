@@ -87,6 +87,13 @@ type Connector interface {
 	Connect(ctx context.Context) error
 }
 
+// Meter is a Server that knows how much comes from it.
+type Meter interface {
+	// Received returns how many bytes have come from the server so far, those of answers under way too. May be called
+	// concurrently.
+	Received() int64
+}
+
 // Share reads the bytes of one share, as chk lays them out, without the
 // storage container around it. Its methods may be called concurrently.
 type Share interface {

@@ -2,6 +2,7 @@ package gbs
 
 import (
 	"net"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -12,12 +13,20 @@ import (
 // an idle while that would come only 40 ms later.
 type conn struct {
 	*net.TCPConn
-	raw syscall.RawConn
+	raw      syscall.RawConn
+	received *atomic.Int64 // bytes, of all connections to the server
 }
 
-func newConn(c *net.TCPConn) (*conn, error) {
+func newConn(c *net.TCPConn, received *atomic.Int64) (*conn, error) {
 	raw, err := c.SyscallConn()
-	return &conn{c, raw}, err
+	return &conn{c, raw, received}, err
+}
+
+// Read counts what comes.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	c.received.Add(int64(n))
+	return n, err
 }
 
 // Write sends a request or a part of one. It is after writing that a system believes in a conversation whose

@@ -45,6 +45,7 @@ type Server struct {
 	transport *http.Transport
 	last      atomic.Int64                // the location that could be reached last
 	node      atomic.Pointer[grid.NodeID] // of the certificate that was seen last; nil before the first connection
+	received  atomic.Int64                // bytes
 	made      time.Time
 	moved     atomic.Int64 // when the server last took or said something, in nanoseconds since made
 }
@@ -95,6 +96,9 @@ func (s *Server) NodeID() (grid.NodeID, bool) {
 	return grid.NodeID{}, false
 }
 
+// Received counts what HTTP and TLS add as well.
+func (s *Server) Received() int64 { return s.received.Load() }
+
 // Close closes the connections, which are idle by now.
 func (s *Server) Close() error {
 	s.transport.CloseIdleConnections()
@@ -112,7 +116,7 @@ func (s *Server) dial(ctx context.Context, network, _ string) (net.Conn, error) 
 		conn, err := dialer.DialContext(ctx, network, s.nurl.locations[i])
 		if err == nil {
 			s.last.Store(int64(i))
-			return newConn(conn.(*net.TCPConn))
+			return newConn(conn.(*net.TCPConn), &s.received)
 		}
 		errs = errors.Join(errs, err)
 		if ctx.Err() != nil {
