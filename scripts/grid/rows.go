@@ -49,7 +49,7 @@ const (
 
 // rows returns every row, in the order of the report.
 func rows(s scale) []row {
-	return append(loopbackRows(s), faultRow(s), distanceRow(s), lossRow(s), serversRow(s))
+	return append(loopbackRows(s), faultRow(s), distanceRow(s), longRow(s), lossRow(s), serversRow(s))
 }
 
 // each is a side for each gateway.
@@ -287,12 +287,56 @@ func distanceRow(s scale) row {
 			"and their throughput is of what came from then on; Spillway's is of the whole download, with the wait for the first byte.", float64(s.medium)/1e6, s.cut),
 		far: true, quantities: both, separate: true,
 	}
-	for _, delay := range []time.Duration{0, 10 * time.Millisecond, 50 * time.Millisecond, 150 * time.Millisecond} {
-		link := distance.Link{Delay: delay}
+	for _, link := range links {
 		r.sides = append(r.sides, side{roundTrip(link), linked(link), compareBoth(false)})
 	}
 	r.targets = []compare.Target{{Quantity: quotient, Side: "100 ms", Least: 20}}
 	return r
+}
+
+// links are those between which the round trip is all that differs.
+var links = []distance.Link{{}, {Delay: 10 * time.Millisecond}, {Delay: 50 * time.Millisecond}, {Delay: 150 * time.Millisecond}}
+
+// longRow is of a file so long that how connections begin does not matter much.
+func longRow(s scale) row {
+	const memory = "512MiB"
+	r := row{
+		name: "distance/long",
+		what: fmt.Sprintf("Spillway gets a cold file of %.0f MB from the same storage nodes, all of it. In the second half connections have found out how fast they can be. "+
+			"What is on its way at a time is bounded by memory, `--decode-memory`, which is 128 MiB where nothing else is said.", float64(s.large)/1e6),
+		far: true, separate: true,
+		quantities: []compare.Quantity{{Name: "throughput", Unit: "MB/s"}, {Name: "second half", Unit: "MB/s"}, {Name: "CPU, gateway", Unit: "s/GB"},
+			{Name: "CPU, storage nodes", Unit: "s/GB"}, {Name: "peak RSS", Unit: "MiB"}},
+	}
+	at := func(name string, link distance.Link, flags ...string) side {
+		prepare := func(_ context.Context, s *scene) error { s.setLinks(link); return nil }
+		return side{name, prepare, longFile(flags...)}
+	}
+	for _, link := range links {
+		r.sides = append(r.sides, at(roundTrip(link), link))
+	}
+	farthest := links[len(links)-1]
+	r.sides = append(r.sides, at(roundTrip(farthest)+", "+memory, farthest, "--decode-memory", memory))
+	return r
+}
+
+// longFile gets the large file through Spillway with these flags.
+func longFile(flags ...string) func(context.Context, *scene) ([]float64, error) {
+	return func(ctx context.Context, s *scene) ([]float64, error) {
+		g, err := s.startSpillway(ctx, flags...)
+		if err != nil {
+			return nil, err
+		}
+		defer g.close()
+		var got fetched
+		u, err := s.measuring(g, func() error {
+			got, err = s.fetch(ctx, g, s.lab.large, download{})
+			return err
+		})
+		gigabytes := float64(got.bytes) / 1e9
+		secondHalf := float64(got.bytes) / 2e6 / (got.took - got.half).Seconds()
+		return []float64{got.throughput(false), secondHalf, u.gateway.Seconds() / gigabytes, u.servers.Seconds() / gigabytes, float64(u.peak) / (1 << 20)}, err
+	}
 }
 
 func lossRow(s scale) row {

@@ -116,7 +116,10 @@ func (s *scene) theirs() []*gateway {
 type open func(ctx context.Context, s *scene) (*gateway, error)
 
 // ourGateway is Spillway, started anew, on all storage nodes that are alive.
-func ourGateway(ctx context.Context, s *scene) (*gateway, error) {
+func ourGateway(ctx context.Context, s *scene) (*gateway, error) { return s.startSpillway(ctx) }
+
+// startSpillway starts Spillway with these flags beside those that say where it listens and reads.
+func (s *scene) startSpillway(ctx context.Context, flags ...string) (*gateway, error) {
 	g := &gateway{}
 	var err error
 	if g.spool, err = os.MkdirTemp(s.dir, "spool-"); err != nil {
@@ -131,6 +134,7 @@ func ourGateway(ctx context.Context, s *scene) (*gateway, error) {
 	}
 	g.address, g.admin = addresses[0], addresses[1]
 	args := append(s.prefix(), s.spillway, "serve", "--listen", g.address, "--admin-listen", g.admin, "--spool-dir", g.spool)
+	args = append(args, flags...)
 	for _, url := range s.urls[:s.alive] {
 		args = append(args, "--server", url)
 	}
@@ -209,6 +213,7 @@ type fetched struct {
 	bytes int64         // of the body
 	took  time.Duration // from before connecting
 	first time.Duration // until the first byte
+	half  time.Duration // until half of the body
 	pause time.Duration // the longest between two pieces of the body
 }
 
@@ -260,9 +265,11 @@ func (s *scene) fetch(ctx context.Context, g *gateway, f *file, d download) (got
 		got.bytes += m
 		now := time.Now()
 		got.pause, last = max(got.pause, now.Sub(last)), now
-		if d.half != nil && got.bytes >= half {
-			d.half()
-			d.half = nil
+		if got.half == 0 && got.bytes >= half {
+			got.half = now.Sub(start)
+			if d.half != nil {
+				d.half()
+			}
 		}
 	}
 	got.took = time.Since(start)
