@@ -150,9 +150,10 @@ func (f *File) takeChunk(ctx context.Context, i, n int64) (*chunk, error) {
 }
 
 func (f *File) giveChunk(c *chunk) {
+	taken := c.taken // which is another one's as soon as the chunk is kept
 	c.release()
 	f.client.keepChunk(c)
-	f.giveMemory(c.taken)
+	f.giveMemory(taken)
 }
 
 func (f *File) takeMemory(ctx context.Context, memory int64) error {
