@@ -11,7 +11,7 @@ import (
 
 // depth finds out how many calls of WriteChunks at a time keep the processors and the servers busy: as many
 // as there are processors, and twice what arrives in the time that the servers need when nothing is in
-// the way (Little's law). More would only wait in queues. So that this time stays true, now and then
+// the way, or four times where they are far (Little's law). More would only wait in queues. So that this time stays true, now and then
 // it goes back to few calls for a moment, as BBR does (draft-ietf-ccwg-bbr, ProbeRTT).
 type depth struct {
 	mu       sync.Mutex
@@ -58,7 +58,11 @@ func (d *depth) wantLocked(n int64) int {
 	case d.rate == 0:
 		calls = max(calls, d.startup.calls)
 	case d.least > nearby && !d.isOldLocked(time.Now()):
-		calls += int(2 * d.rate / float64(n) * d.least.Seconds())
+		ahead := 2.0
+		if d.startup.roundTrip != 0 {
+			ahead = 4 // as the ways of several servers are not all as quick, and each is to be full
+		}
+		calls += int(ahead * d.rate / float64(n) * d.least.Seconds())
 	}
 	return calls
 }
