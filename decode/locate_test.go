@@ -82,8 +82,8 @@ func TestFirstChunkAtHand(t *testing.T) {
 	}{
 		"usual":                     {decode.PutOptions{}, 7, 3},
 		"usual of older uploaders":  {decode.PutOptions{SegmentSize: 128 << 10}, 8, 4},
-		"unusual segments":          {decode.PutOptions{SegmentSize: 100_000}, 13, 7}, // two guesses, header, UEB, two headers, hashes
-		"unusual layout":            {decode.PutOptions{}.WithLayout(2), 13, 7},
+		"unusual segments":          {decode.PutOptions{SegmentSize: 100_000}, 16, 7}, // two guesses, header, UEB, two headers, hashes
+		"unusual layout":            {decode.PutOptions{}.WithLayout(2), 16, 7},
 		"as many shares as can be":  {decode.PutOptions{K: 5, N: 256, Happy: 10}, 11, 3},
 		"every share on one server": {decode.PutOptions{K: 1, N: 10}, 3, 3},
 	} {
