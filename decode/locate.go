@@ -269,21 +269,25 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 	atHand := m.isAtHand()
 	f.mu.Lock()
 	turn, most := f.turns, max(f.cap.k, len(usualSegments)+1)
-	f.turns++
-	f.mu.Unlock()
-	switch {
-	case atHand:
+	if atHand {
 		most = 1
-	case turn < len(usualSegments):
-		if f.seeking(func() bool { return f.guessUEB(ctx, shares[0], usualSegments[turn], mostFarTail) }) {
+	}
+	f.turns++
+	seeks := turn < most
+	if seeks {
+		f.seekers++ // already, or the next one could take it that nobody seeks
+	}
+	f.mu.Unlock()
+	if !atHand && turn < len(usualSegments) {
+		if f.seek(func() bool { return f.guessUEB(ctx, shares[0], usualSegments[turn], mostFarTail) }) {
 			return
 		}
-		most = 0 // what another one finds comes sooner than a header
+		seeks = false // what another one finds comes sooner than a header
 	}
-	if turn >= most && !f.stillSought(ctx, m) {
+	if !seeks && !f.takesOver(ctx, m) {
 		return
 	}
-	f.seeking(func() bool {
+	f.seek(func() bool {
 		if atHand && turn == 0 {
 			for _, segment := range usualSegments {
 				if f.guessUEB(ctx, shares[0], segment, mostTail) {
@@ -295,18 +299,15 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 	})
 }
 
-// seeking counts as a seeker who calls seek, and returns what that returns.
-func (f *File) seeking(seek func() bool) bool {
-	f.mu.Lock()
-	f.seekers++
-	f.mu.Unlock()
+// seek calls fn for one who has been counted as a seeker, and returns what that returns.
+func (f *File) seek(fn func() bool) bool {
 	defer func() {
 		f.mu.Lock()
 		f.seekers--
 		f.notifyLocked()
 		f.mu.Unlock()
 	}()
-	return seek()
+	return fn()
 }
 
 // lookForUEB reads the UEB of one of the shares after the other, and tells whether it has found it.
@@ -340,26 +341,27 @@ func (f *File) isSettled() bool {
 	return f.found != nil || f.fatal != nil
 }
 
-// stillSought waits while others seek the UEB, for as long as m would need, and tells whether they
+// takesOver waits while others seek the UEB, for as long as m would need. It counts the caller as a seeker and returns true if they
 // have not found it.
-func (f *File) stillSought(ctx context.Context, m *member) bool {
+func (f *File) takesOver(ctx context.Context, m *member) bool {
 	late := time.NewTimer(2 * f.client.lateNext(m, smallRead, 0)) // for a header and a UEB
 	defer late.Stop()
+	waited := false
 	for {
 		f.mu.Lock()
 		changed, over := f.changed, f.found != nil || f.fatal != nil
-		others := f.seekers > 0
-		f.mu.Unlock()
-		if over {
-			return false
+		takes := !over && (f.seekers == 0 || waited)
+		if takes {
+			f.seekers++
 		}
-		if !others {
-			return true
+		f.mu.Unlock()
+		if over || takes {
+			return takes
 		}
 		select {
 		case <-changed:
 		case <-late.C:
-			return true
+			waited = true
 		case <-ctx.Done():
 			return false
 		}
