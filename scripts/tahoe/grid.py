@@ -103,14 +103,14 @@ class Node:
         self.process.terminate()
         self.process.send_signal(signal.SIGCONT)
 
-    def await_(self, what, condition):
+    def await_(self, what, condition, patience=PATIENCE):
         """Waits until condition() is true; it is tried several times a second."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not condition():
             if self.process.poll() is not None:
                 raise GridError(f"{self.directory.name} ended with {self.process.returncode}\n{self.tail()}")
             if time.monotonic() > deadline:
-                raise GridError(f"{self.directory.name}: no {what} after {PATIENCE} s\n{self.tail()}")
+                raise GridError(f"{self.directory.name}: no {what} after {patience} s\n{self.tail()}")
             time.sleep(0.2)
 
     def tail(self):
@@ -186,6 +186,8 @@ class Grid:
         self.introducer.start()
         furl = self.introducer.directory / "private" / "introducer.furl"
         self.introducer.await_("introducer.furl", lambda: furl.exists() and furl.read_text().strip())
+        # Who finds nobody listening tries again ever later.
+        self.introducer.await_("running introducer", lambda: b"introducer running" in self.introducer.log.read_bytes())
         introducers = f"introducers:\n  grid:\n    furl: {furl.read_text().strip()}\n"
         for node in [*self.servers, *self.clients]:
             (node.directory / "private" / "introducers.yaml").write_text(introducers)
@@ -235,8 +237,21 @@ class Grid:
 
         url = client.directory / "node.url"
         url.unlink(missing_ok=True)
-        client.start(shape["layout"])
-        client.await_("connection to every storage node", lambda: url.exists() and self._connected(client) == len(self.servers))
+        for attempt in range(3):
+            client.start(shape["layout"])
+            try:
+                client.await_(
+                    "connection to every storage node",
+                    lambda: url.exists() and self._connected(client) == len(self.servers),
+                    PATIENCE / 2,
+                )
+                return
+            except GridError:
+                # A client may have lost a storage node for a long time that was not there yet when it looked.
+                if attempt == 2:
+                    raise
+                client.stop()
+                url.unlink(missing_ok=True)
 
     def _connected(self, client):
         try:
