@@ -464,7 +464,7 @@ func TestUploadCancel(t *testing.T) {
 			}
 			io.ReadFull(r.Body, make([]byte, 1000))
 			if answered {
-				raw(w, "HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
+				raw(w, "HTTP/1.1 500 Broken\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 			} else {
 				cancel()
 				<-over
