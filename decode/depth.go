@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"spillway/decode/grid"
 )
 
 // depth finds out how many calls of WriteChunks at a time keep the processors and the servers busy: as many
@@ -103,12 +101,12 @@ func (f *File) latency() time.Duration {
 	return least
 }
 
-// isConnected tells whether a server is reached by connections.
-func (f *File) isConnected() bool {
+// hasServer tells whether a server of the file is of a kind, such as grid.Connector.
+func hasServer[Kind any](f *File) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.ContainsFunc(f.members, func(m *member) bool {
-		_, ok := m.Server.Server.(grid.Connector)
+		_, ok := m.Server.Server.(Kind)
 		return ok
 	})
 }

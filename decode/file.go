@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"spillway/decode/chk"
+	"spillway/decode/grid"
 	"spillway/decode/hashtree"
 	"spillway/decode/zfec"
 )
@@ -27,12 +28,11 @@ const chunkTarget = 1 << 20
 const runTarget = 2 << 20
 
 // A request costs a storage node as much as sending some 500 KB. So more is read at once of each share, up to
-// quickRead bytes, of servers that are no further away than quickLatency, if they bring it within quickTime: who
+// quickRead bytes, of servers at hand (see atHand), if they bring it within quickTime: who
 // is slower would keep readers waiting for what others could bring meanwhile.
 const (
-	quickRead    = 4 << 20
-	quickTime    = 150 * time.Millisecond
-	quickLatency = 10 * time.Millisecond
+	quickRead = 4 << 20
+	quickTime = 150 * time.Millisecond
 )
 
 // maxPieces bounds the number of blocks in a run, and with it the buffers
@@ -153,7 +153,7 @@ func (c *Client) Open(ctx context.Context, cap Cap) (*File, error) {
 // that fits the memory.
 func (f *File) setGeometry(ueb *chk.UEB) error {
 	f.ueb, f.tree = ueb, newTree(ueb.Segments())
-	f.near = f.latency() <= nearby && !f.isConnected()
+	f.near = f.latency() <= nearby && !hasServer[grid.Connector](f)
 	if roots := f.tree.pages * hashtree.Size; roots > f.client.memory.limit {
 		return &MemoryError{What: "hash trees", Needed: roots, Limit: f.client.memory.limit}
 	}
@@ -163,10 +163,10 @@ func (f *File) setGeometry(ueb *chk.UEB) error {
 	f.leastRun = f.largestRun(min((runTarget+chunk/2)/chunk, most/f.chunkSegments), f.client.memory.limit/3)
 	f.mostRun = f.leastRun
 	if !f.near {
-		f.mostRun = max(f.leastRun, f.largestRun(min((quickRead+f.shareBytes(1)/2)/f.shareBytes(1), most/f.chunkSegments), f.client.memory.limit/5))
+		f.mostRun = max(f.leastRun, f.largestRun(min((quickRead+f.shareBytes()/2)/f.shareBytes(), most/f.chunkSegments), f.client.memory.limit/5))
 	}
 	f.run.Store(f.leastRun)
-	f.depth.startup = newStartup(f.latency(), f.isMetered())
+	f.depth.startup = newStartup(f.latency(), hasServer[grid.Meter](f))
 	if memory := f.memory(1); memory > f.client.memory.limit {
 		return &MemoryError{What: "segments", Needed: memory, Limit: f.client.memory.limit}
 	}
@@ -181,8 +181,8 @@ func (f *File) largestRun(most, memory int64) int64 {
 	return max(1, most)
 }
 
-// shareBytes returns how many bytes of one share n chunks take.
-func (f *File) shareBytes(n int64) int64 { return n * f.chunkSegments * f.ueb.BlockSize() }
+// shareBytes returns how many bytes of one share a chunk takes.
+func (f *File) shareBytes() int64 { return f.chunkSegments * f.ueb.BlockSize() }
 
 // memory returns how many bytes decoding n chunks takes: themselves, padded, as much
 // again for the blocks that do not land there directly, and again for those computed apart.
@@ -258,8 +258,8 @@ func (f *File) adjustRun() {
 		return
 	}
 	run := f.leastRun
-	if f.latency() <= quickLatency {
-		run = int64(f.usualRate()*quickTime.Seconds()) / f.shareBytes(1)
+	if f.latency() <= atHand {
+		run = int64(f.usualRate()*quickTime.Seconds()) / f.shareBytes()
 	}
 	f.run.Store(min(max(run, f.leastRun), f.mostRun))
 }

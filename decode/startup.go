@@ -163,16 +163,6 @@ func (f *File) received() (sum int64) {
 	return sum
 }
 
-// isMetered tells whether a server tells how much comes from it.
-func (f *File) isMetered() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.ContainsFunc(f.members, func(m *member) bool {
-		_, ok := m.Server.Server.(grid.Meter)
-		return ok
-	})
-}
-
 const (
 	// splitting is from where on a share's blocks are read in parts: there a round trip less is worth a request more.
 	splitting = 40 * time.Millisecond

@@ -100,19 +100,25 @@ func loopbackRows(s scale) []row {
 // wholeFile gets the large file.
 func wholeFile(start open) func(context.Context, *scene) ([]float64, error) {
 	return func(ctx context.Context, s *scene) ([]float64, error) {
-		g, err := start(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		defer g.close()
-		var got fetched
-		u, err := s.measuring(g, func() error {
-			got, err = s.fetch(ctx, g, s.lab.large, download{})
-			return err
-		})
-		gigabytes := float64(got.bytes) / 1e9
-		return []float64{got.throughput(false), u.gateway.Seconds() / gigabytes, u.servers.Seconds() / gigabytes, float64(u.peak) / (1 << 20)}, err
+		got, costs, err := getLarge(ctx, s, start)
+		return append([]float64{got.throughput(false)}, costs...), err
 	}
+}
+
+// getLarge gets the large file. Costs are the CPU of the gateway and of the storage nodes, in seconds a gigabyte, and the gateway's peak
+// RSS in MiB.
+func getLarge(ctx context.Context, s *scene, start open) (got fetched, costs []float64, err error) {
+	g, err := start(ctx, s)
+	if err != nil {
+		return fetched{}, nil, err
+	}
+	defer g.close()
+	u, err := s.measuring(g, func() error {
+		got, err = s.fetch(ctx, g, s.lab.large, download{})
+		return err
+	})
+	gigabytes := float64(got.bytes) / 1e9
+	return got, []float64{u.gateway.Seconds() / gigabytes, u.servers.Seconds() / gigabytes, float64(u.peak) / (1 << 20)}, err
 }
 
 // rawReads reads the large file's shares of so many servers.
@@ -323,19 +329,9 @@ func longRow(s scale) row {
 // longFile gets the large file through Spillway with these flags.
 func longFile(flags ...string) func(context.Context, *scene) ([]float64, error) {
 	return func(ctx context.Context, s *scene) ([]float64, error) {
-		g, err := s.startSpillway(ctx, flags...)
-		if err != nil {
-			return nil, err
-		}
-		defer g.close()
-		var got fetched
-		u, err := s.measuring(g, func() error {
-			got, err = s.fetch(ctx, g, s.lab.large, download{})
-			return err
-		})
-		gigabytes := float64(got.bytes) / 1e9
+		got, costs, err := getLarge(ctx, s, func(ctx context.Context, s *scene) (*gateway, error) { return s.startSpillway(ctx, flags...) })
 		secondHalf := float64(got.bytes) / 2e6 / (got.took - got.half).Seconds()
-		return []float64{got.throughput(false), secondHalf, u.gateway.Seconds() / gigabytes, u.servers.Seconds() / gigabytes, float64(u.peak) / (1 << 20)}, err
+		return append([]float64{got.throughput(false), secondHalf}, costs...), err
 	}
 }
 
