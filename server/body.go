@@ -73,11 +73,11 @@ var noWait = func() context.Context {
 
 // push sends to a socket that does not block what it takes and what is there. Nothing is
 // buffered: what was sent is counted, the rest stays where it is.
-func (b *body) push(socket int) progress {
+func (b *body) push(to socket) progress {
 	for {
 		switch {
 		case b.text != "":
-			n, err := send(socket, []byte(b.text))
+			n, err := to.send(to.fd, []byte(b.text))
 			b.text = b.text[n:]
 			b.sent += int64(n)
 			if err != nil {
@@ -88,7 +88,7 @@ func (b *body) push(socket int) progress {
 		case b.rest.Off == b.rest.End:
 			b.next()
 		default:
-			if p := b.pushFile(socket); p != allSent {
+			if p := b.pushFile(to); p != allSent {
 				return p
 			}
 		}
@@ -96,7 +96,7 @@ func (b *body) push(socket int) progress {
 }
 
 // pushFile sends some of the file's bytes. allSent means that it did.
-func (b *body) pushFile(socket int) progress {
+func (b *body) pushFile(to socket) progress {
 	n := b.until - b.rest.Off
 	if n <= 0 {
 		var err error
@@ -111,11 +111,11 @@ func (b *body) pushFile(socket int) progress {
 		// The spool plans by where it last saw the reader, so ask again before long.
 		n = min(n, b.rest.End-b.rest.Off, knownAhead)
 	}
-	sent, err := b.content.Sendfile(socket, b.rest.Off, n)
+	sent, err := b.content.Sendfile(to.fd, b.rest.Off, n)
 	if err == nil {
 		b.until = b.rest.Off + n // what the kernel may send stays until the reader is closed
 	} else if errors.Is(err, errors.ErrUnsupported) {
-		sent, err = b.copyTo(socket, n)
+		sent, err = b.copyTo(to, n)
 	}
 	b.rest.Off += sent
 	b.sent += sent
@@ -144,14 +144,14 @@ func (b *body) stop(err error) progress {
 
 // copyTo is what Sendfile is, by way of a buffer. What the socket does not take is
 // forgotten and read again later, so that no buffer waits with the client.
-func (b *body) copyTo(socket int, n int64) (int64, error) {
+func (b *body) copyTo(to socket, n int64) (int64, error) {
 	buf := copyBuffers.Get().(*[copySize]byte)
 	defer copyBuffers.Put(buf)
 	piece := buf[:min(n, copySize)]
 	if _, err := b.content.ReadAt(piece, b.rest.Off); err != nil {
 		return 0, readError(err)
 	}
-	sent, err := send(socket, piece)
+	sent, err := to.send(to.fd, piece)
 	b.copied.Add(float64(sent))
 	return int64(sent), err
 }
@@ -169,11 +169,20 @@ const copySize = 64 << 10
 
 var copyBuffers = sync.Pool{New: func() any { return new([copySize]byte) }}
 
+// A socket is a descriptor that does not block.
+type socket struct {
+	fd   int
+	send sendFunc
+}
+
+// A sendFunc is send, or takes its place in tests.
+type sendFunc func(fd int, p []byte) (int, error)
+
 // send sends what of p the socket takes at once. MSG_MORE, which would save a packet before
 // a file's bytes, cost 25 microseconds of the kernel's time a request where it was measured, on loopback.
-func send(socket int, p []byte) (int, error) {
+func send(fd int, p []byte) (int, error) {
 	for {
-		n, err := syscall.Write(socket, p)
+		n, err := syscall.Write(fd, p)
 		if err != syscall.EINTR {
 			return max(n, 0), err
 		}

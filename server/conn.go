@@ -75,7 +75,7 @@ func (c *conn) Write(p []byte) (n int, err error) {
 	err = c.raw.Write(func(fd uintptr) bool {
 		for n < len(p) {
 			var m int
-			m, failed = send(int(fd), p[n:])
+			m, failed = c.listener.server.send(int(fd), p[n:])
 			n += m
 			if failed == syscall.EAGAIN {
 				c.SetWriteDeadline(time.Now().Add(c.limit())) // until net/http sets the next
@@ -112,7 +112,7 @@ func (c *conn) ReadFrom(src io.Reader) (int64, error) {
 // push sends as much of the held header and of c.body as the client takes now.
 func (c *conn) push() (p progress) {
 	err := c.raw.Write(func(fd uintptr) bool {
-		p = c.pushTo(int(fd), &c.body)
+		p = c.pushTo(fd, &c.body)
 		return true
 	})
 	if err != nil {
@@ -122,16 +122,19 @@ func (c *conn) push() (p progress) {
 	return p
 }
 
-// pushTo sends as much of the held header and of b as the socket takes now.
-func (c *conn) pushTo(socket int, b *body) progress {
-	if len(c.head) > 0 {
-		n, err := send(socket, c.head)
+// pushTo sends as much of the held header and of b as the socket takes now. No byte of b goes
+// before the last one of the header: whoever wrote the link chooses both, and would write
+// an answer of his own between them.
+func (c *conn) pushTo(fd uintptr, b *body) progress {
+	to := socket{int(fd), c.listener.server.send}
+	for len(c.head) > 0 {
+		n, err := to.send(to.fd, c.head)
 		c.head = append(c.head[:0], c.head[n:]...)
 		if err != nil {
 			return b.stop(err)
 		}
 	}
-	return b.push(socket)
+	return b.push(to)
 }
 
 // watch calls gone when the client closes or breaks the connection, until the returned function

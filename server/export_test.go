@@ -64,3 +64,8 @@ func (s *Server) SetContent(wrap func(Content) Content) {
 		return wrap(c), nil
 	}
 }
+
+// SetSend replaces the system call that sends bytes of the process's own.
+func (s *Server) SetSend(wrap func(send func(fd int, p []byte) (int, error)) func(fd int, p []byte) (int, error)) {
+	s.send = wrap(s.send)
+}

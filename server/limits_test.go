@@ -53,6 +53,44 @@ func TestRequestLimits(t *testing.T) {
 	}
 }
 
+// TestLongNames: a name is cut before its extension and between its characters, so that no link makes
+// a header of any length that it likes.
+func TestLongNames(t *testing.T) {
+	for name, want := range map[string]string{
+		strings.Repeat("x", 255):                    strings.Repeat("x", 255),
+		strings.Repeat("x", 256):                    strings.Repeat("x", 255),
+		strings.Repeat("x", 252) + ".txt":           strings.Repeat("x", 251) + ".txt",
+		strings.Repeat("x", 300) + ".tar.gz":        strings.Repeat("x", 252) + ".gz",
+		strings.Repeat("🐌", 64):                     strings.Repeat("🐌", 63),
+		strings.Repeat("é", 128) + ".gz":            strings.Repeat("é", 126) + ".gz",
+		"a." + strings.Repeat("x", 260):             "a." + strings.Repeat("x", 253),
+		"." + strings.Repeat("x", 260):              "." + strings.Repeat("x", 254),
+		strings.Repeat("x", 300) + ".":              strings.Repeat("x", 254) + ".",
+		strings.Repeat("x", 300) + ".\xff\xff\xff":  strings.Repeat("x", 251) + ".\uFFFD",
+		strings.Repeat("x", 60000) + "/..html.html": strings.Repeat("x", 250) + ".html",
+	} {
+		if got := server.CleanName(name); got != want {
+			t.Errorf("%.20q… of %d bytes: %q, want %q", name, len(name), got, want)
+		}
+	}
+	g := newGateway(t, spool.Config{})
+	const cap = "URI:LIT:nruxizlsmfwcc"
+	name := strings.Repeat("%F0%9F%90%8C", 5000)
+	for _, path := range []string{"/uri/" + cap + "?save=true&filename=" + name + ".html", "/named/" + cap + "/" + name + ".html"} {
+		res, body := g.get("GET", path)
+		header := 0
+		for field, values := range res.Header {
+			header += len(field) + len(values[0]) + len(": \r\n")
+		}
+		if res.StatusCode != 200 || string(body) != "literal!" || header > 2<<10 || res.Header.Get("Content-Type") != "text/html" {
+			t.Errorf("%d, a header of %d bytes, %q", res.StatusCode, header, body)
+		}
+	}
+	if res, _ := g.get("GET", "/uri?uri="+cap+"&filename="+name); res.StatusCode != http.StatusRequestURITooLong || res.Header.Get("Location") != "" {
+		t.Errorf("a long address: %d", res.StatusCode)
+	}
+}
+
 func TestContentType(t *testing.T) {
 	for name, want := range map[string]string{
 		"":              "application/octet-stream",

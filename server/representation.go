@@ -93,7 +93,7 @@ func contentDisposition(name string, save bool) string {
 }
 
 // cleanName returns what of a name given in a URL may name a file: one path
-// element of valid UTF-8 without control characters and without the marks
+// element of valid UTF-8, of 255 bytes at most, without control characters and without the marks
 // that turn the direction of text (they make "exe.txt" of "txt.exe"). It is
 // "" if nothing is left that could.
 func cleanName(name string) string {
@@ -107,7 +107,30 @@ func cleanName(name string) string {
 	if name == "." || name == ".." {
 		return ""
 	}
-	return name
+	return cutName(name)
+}
+
+// maxName is how many bytes the name of a file may have on nearly every file system.
+// maxExtension is how many of them are kept for what tells its kind.
+const (
+	maxName      = 255
+	maxExtension = 16
+)
+
+// cutName shortens a name of valid UTF-8 to maxName bytes, before its extension if that is short.
+func cutName(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	extension := path.Ext(name)
+	if len(extension) > maxExtension {
+		extension = ""
+	}
+	end := maxName - len(extension)
+	for !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end] + extension
 }
 
 // asciiName replaces what does not fit into a quoted-string that old programs

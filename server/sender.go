@@ -35,13 +35,21 @@ type sender struct {
 // sorted and written, they cost more than sending the file does.
 func (s *Server) sendOn(conn *conn, c echo.Context, log *entry, f *file, b body) error {
 	r, res := c.Request(), c.Response()
+	if len(f.text) > maxFields {
+		return errLongHeader
+	}
 	clear(res.Header())
 	b.plan.setLength(res.Header())
+	conn.head = conn.head[:0] // whatever an earlier answer has left there is not of this one
 	conn.held = true
 	res.WriteHeader(b.plan.status)
 	res.Writer.(http.Flusher).Flush()
 	conn.held = false
-	conn.head = append(conn.head[:len(conn.head)-len("\r\n")], f.text...)
+	head, ok := bytes.CutSuffix(conn.head, []byte("\r\n"))
+	if !ok {
+		return &writeError{errors.New("net/http wrote no header")}
+	}
+	conn.head = append(head, f.text...)
 	conn.head = append(b.plan.appendFields(conn.head, f.rep), "\r\n"...)
 	// The header says whether the client expects to use the connection again.
 	rejoin := r.ProtoAtLeast(1, 1) && !bytes.Contains(conn.head, []byte("\r\nConnection: close\r\n"))
@@ -62,6 +70,13 @@ func (s *Server) sendOn(conn *conn, c echo.Context, log *entry, f *file, b body)
 	log.status = res.Status
 	return s.handOver(conn, res.Writer, log, rejoin)
 }
+
+// maxFields is how many bytes of an answer's header may follow from what was asked for. Names are cut, so a
+// file needs half of it at most.
+const maxFields = 4 << 10
+
+// errLongHeader is the answer in place of one whose header would be longer. Nothing of that one has been sent.
+var errLongHeader = &failure{status: http.StatusInternalServerError, line: "the header of this answer would be too long"}
 
 // handOver takes the connection from net/http and starts a sender for what is left of its body.
 func (s *Server) handOver(c *conn, w http.ResponseWriter, log *entry, rejoin bool) error {
@@ -141,11 +156,14 @@ func (d *sender) push() (p progress, err error) {
 	d.deadline.extend()
 	err = d.conn.raw.Write(func(fd uintptr) bool {
 		before := d.body.sent
-		if p = d.conn.pushTo(int(fd), &d.body); p != socketFull {
+		if p = d.conn.pushTo(fd, &d.body); p != socketFull {
 			return true
 		}
 		if d.body.sent > before {
 			d.deadline.extend()
+		}
+		if len(d.conn.head) == 0 {
+			d.conn.head = nil // it would wait with the client
 		}
 		return false
 	})

@@ -57,6 +57,7 @@ type Server struct {
 	openSource    func(context.Context, decode.Cap) (spool.Source, error) // from the grid
 	status        func(id string) (decode.Status, bool)                   // of the grid's shares
 	acquire       func(cap decode.Cap, id string) (content, error)        // contentOf
+	send          sendFunc
 	firstByteWait time.Duration
 	stallLimit    time.Duration
 
@@ -71,6 +72,7 @@ func New(cfg Config) *Server {
 		log:           cfg.Log,
 		token:         cfg.AdminToken,
 		outside:       newOutside(),
+		send:          send,
 		firstByteWait: firstByteWait,
 		stallLimit:    stallLimit,
 		openSource: func(ctx context.Context, cap decode.Cap) (spool.Source, error) {

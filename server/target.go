@@ -110,11 +110,14 @@ func fileOf(r *http.Request) (f *file, id string, err error) {
 	rep := representation{id: id, size: cap.Size(), contentType: contentTypeOf(t.name)}
 	f = &file{cap: cap, rep: rep, header: fileHeader(rep, t.name, t.save)}
 	f.text = textOf(commonHeader) + textOf(f.header)
-	if c != nil {
+	if c != nil && len(r.RequestURI) <= maxKnownURI {
 		c.last, c.lastURI = f, r.RequestURI
 	}
 	return f, id, nil
 }
+
+// maxKnownURI is how long a URL may be that a connection remembers, with its file, while it is idle.
+const maxKnownURI = 4 << 10
 
 // redirect answers GET /uri?uri=CAP, with which a form can ask for a file. The
 // other parameters stay.
@@ -133,6 +136,9 @@ func (s *Server) redirect(c echo.Context, log *entry) error {
 	location := "/uri/" + url.PathEscape(text)
 	if len(query) > 0 {
 		location += "?" + query.Encode()
+	}
+	if len(location) > maxFields {
+		return &failure{status: http.StatusRequestURITooLong, line: "this address is too long"}
 	}
 	h := c.Response().Header()
 	h.Set("Location", location)
