@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"spillway/decode/caps"
 	"spillway/decode/hashtree"
 )
 
@@ -40,8 +41,8 @@ type ServerFailure struct {
 // UEB, hash trees, share hash chain and every block. A LIT cap holds its file and is good.
 // What is wrong with shares and servers stands in the Report; the error is for
 // what ends the check: a file uploaded inconsistently, *MemoryError, the context's.
-func (c *Client) Check(ctx context.Context, cap Cap) (Report, error) {
-	v, ok := cap.VerifyCap()
+func (c *Client) Check(ctx context.Context, file caps.Cap) (Report, error) {
+	v, ok := file.Verifier()
 	if !ok {
 		return Report{Healthy: true, Shares: []ShareReport{}, Failed: []ServerFailure{}}, nil
 	}
@@ -49,7 +50,7 @@ func (c *Client) Check(ctx context.Context, cap Cap) (Report, error) {
 }
 
 // CheckVerifyCap is Check for one who may not read the file.
-func (c *Client) CheckVerifyCap(ctx context.Context, v VerifyCap) (Report, error) {
+func (c *Client) CheckVerifyCap(ctx context.Context, v caps.Verifier) (Report, error) {
 	f, err := c.newFile(v, v.String())
 	if err != nil {
 		return Report{}, err
@@ -71,7 +72,7 @@ func (f *File) check(ctx context.Context) (Report, error) {
 	if err := f.awaitServers(ctx); err != nil {
 		return Report{}, err
 	}
-	r := Report{Needed: f.cap.k, Total: f.cap.n, Shares: make([]ShareReport, len(f.shares)), Failed: []ServerFailure{}}
+	r := Report{Needed: f.verifier.K, Total: f.verifier.N, Shares: make([]ShareReport, len(f.shares)), Failed: []ServerFailure{}}
 	f.mu.Lock()
 	failed := f.failuresLocked()
 	f.mu.Unlock()

@@ -42,10 +42,10 @@ type chunk struct {
 	slow        []*share // given up for being late; tried again when nothing else is left
 	ranked      []candidate
 	competitors int // reads begun because others were late
-	used        [MaxShares]uint8
-	landed      [MaxShares]bool // a read owns the place of that primary block in out
-	slots       []int           // free, in scratch
-	pieces      [][]byte        // the places in out, by primary block, then segment
+	used        [zfec.MaxShares]uint8
+	landed      [zfec.MaxShares]bool // a read owns the place of that primary block in out
+	slots       []int                // free, in scratch
+	pieces      [][]byte             // the places in out, by primary block, then segment
 	running     int
 	gathering   time.Duration // until the blocks were there for the first time
 	results     chan *read
@@ -124,7 +124,7 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 	}
 	defer f.giveChunk(c)
 	off := c.first * f.ueb.SegmentSize
-	if int64(len(p)) != min(int64(len(c.out)), f.cap.size-off) {
+	if int64(len(p)) != min(int64(len(c.out)), f.verifier.Size-off) {
 		return false, nil
 	}
 	copy(c.out, p)
@@ -247,10 +247,10 @@ func (c *chunk) begin(f *File, i, n int64) {
 	c.tailLen = int(f.ueb.BlockLen(c.first + int64(c.segments) - 1))
 	c.slotLen = (c.segments-1)*c.blockLen + c.tailLen
 	c.apart = f.decodesApart(int64(c.segments))
-	c.out = c.out.resized(c.slotLen*f.cap.k, c.outRoom(), unix.MAP_POPULATE)
-	c.pieces = slices.Grow(c.pieces[:0], c.segments*f.cap.k)[:c.segments*f.cap.k]
+	c.out = c.out.resized(c.slotLen*f.verifier.K, c.outRoom(), unix.MAP_POPULATE)
+	c.pieces = slices.Grow(c.pieces[:0], c.segments*f.verifier.K)[:c.segments*f.verifier.K]
 	c.slots = c.slots[:0]
-	for slot := range f.cap.k {
+	for slot := range f.verifier.K {
 		c.slots = append(c.slots, slot)
 	}
 }
@@ -270,7 +270,7 @@ func (c *chunk) release() {
 	clear(c.pieces)
 	c.reads, c.have, c.slow, c.leaves, c.file = c.reads[:0], c.have[:0], c.slow[:0], c.leaves[:0], nil
 	c.competitors = 0
-	c.used, c.landed = [MaxShares]uint8{}, [MaxShares]bool{}
+	c.used, c.landed = [zfec.MaxShares]uint8{}, [zfec.MaxShares]bool{}
 }
 
 // failed adds which segments could not be had.
@@ -282,7 +282,7 @@ func (c *chunk) failed(err error) error {
 }
 
 // len returns the length of each block of segment i of the chunk.
-func (c *chunk) len(i int) int {
+func (c *chunk) blockLenOf(i int) int {
 	if i == c.segments-1 {
 		return c.tailLen
 	}
@@ -291,8 +291,8 @@ func (c *chunk) len(i int) int {
 
 // primary returns the place in out of primary block num of segment i of the chunk.
 func (c *chunk) primary(i, num int) []byte {
-	off := i*c.blockLen*c.file.cap.k + num*c.len(i)
-	return c.out[off:][:c.len(i)]
+	off := i*c.blockLen*c.file.verifier.K + num*c.blockLenOf(i)
+	return c.out[off:][:c.blockLenOf(i)]
 }
 
 // block returns the block of segment i of the chunk that a read brought.
@@ -300,7 +300,7 @@ func (c *chunk) block(r *read, i int) []byte {
 	if r.slot < 0 {
 		return c.primary(i, r.share.num)
 	}
-	return c.slot(r.slot)[i*c.blockLen:][:c.len(i)]
+	return c.slot(r.slot)[i*c.blockLen:][:c.blockLenOf(i)]
 }
 
 // decode decodes, verifies, decrypts and writes a few segments after the other: as many as are hashed fastest at once,
@@ -346,8 +346,8 @@ func (c *chunk) decode(ctx context.Context, w io.WriterAt) error {
 func (c *chunk) write(w io.WriterAt, from, end int) error {
 	f := c.file
 	off := (c.first + int64(from)) * f.ueb.SegmentSize
-	plain := c.out[from*c.blockLen*f.cap.k:]
-	plain = plain[:min(int64(end-from)*f.ueb.SegmentSize, f.cap.size-off)]
+	plain := c.out[from*c.blockLen*f.verifier.K:]
+	plain = plain[:min(int64(end-from)*f.ueb.SegmentSize, f.verifier.Size-off)]
 	cryptAt(f.key, plain, off)
 	_, err := w.WriteAt(plain, off)
 	return err
@@ -415,7 +415,7 @@ func (c *chunk) loadLeaves(ctx context.Context) error {
 // are the primary ones.
 func (c *chunk) prepare() (*zfec.Decoder, error) {
 	slices.SortFunc(c.have, func(a, b *read) int { return a.share.num - b.share.num })
-	k := c.file.cap.k
+	k := c.file.verifier.K
 	c.key = c.key[:0]
 	for _, r := range c.have {
 		c.key = append(c.key, byte(r.share.num))
@@ -432,7 +432,7 @@ func (c *chunk) prepare() (*zfec.Decoder, error) {
 
 // reconstruct fills out with the segments [from, end) of the chunk.
 func (c *chunk) reconstruct(decoder *zfec.Decoder, from, end int) error {
-	k := c.file.cap.k
+	k := c.file.verifier.K
 	for _, r := range c.have {
 		if r.share.num < k && r.slot >= 0 {
 			c.place(r.share.num, r.slot, from, end)
@@ -466,7 +466,7 @@ func (c *chunk) reconstruct(decoder *zfec.Decoder, from, end int) error {
 // for all segments, whose blocks of one share lie side by side in a slot. What
 // each call costs by itself grows with k times k.
 func (c *chunk) decodeApart(decoder *zfec.Decoder) error {
-	k := c.file.cap.k
+	k := c.file.verifier.K
 	c.shards = c.shards[:0]
 	for _, r := range c.have {
 		c.shards = append(c.shards, c.slot(r.slot))
@@ -495,9 +495,9 @@ func (c *chunk) outRoom() int {
 // scratchLen returns how long scratch must be for the chunk.
 func (c *chunk) scratchLen() int {
 	if c.apart {
-		return 2 * c.file.cap.k * c.slotLen
+		return 2 * c.file.verifier.K * c.slotLen
 	}
-	return c.file.cap.k * c.slotLen
+	return c.file.verifier.K * c.slotLen
 }
 
 // slot returns slot i of scratch.
@@ -543,7 +543,7 @@ func (f *File) decoder(nums []byte) (*zfec.Decoder, error) {
 func (c *chunk) mismatches(from, end int) (bad []int) {
 	c.shards = c.shards[:0]
 	for i := from; i < end; i++ {
-		segment := c.out[i*c.blockLen*c.file.cap.k:][:c.file.ueb.SegmentLen(c.first+int64(i))]
+		segment := c.out[i*c.blockLen*c.file.verifier.K:][:c.file.ueb.SegmentLen(c.first+int64(i))]
 		c.shards = append(c.shards, segment)
 	}
 	c.hashes = slices.Grow(c.hashes[:0], end-from)[:end-from]

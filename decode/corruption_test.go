@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/decode/chk"
 	"spillway/decode/grid"
 )
@@ -117,7 +118,7 @@ var damages = []struct {
 const corruptSize = 20*131073 - 1000 // 20 segments, the last one short; chunks of 8
 
 // corruptFile is written once; every case changes copies of its shares.
-func corruptFile(t *testing.T, layout int) (data []byte, c decode.Cap, shares map[int][]byte, a anatomy) {
+func corruptFile(t *testing.T, layout int) (data []byte, c caps.Cap, shares map[int][]byte, a anatomy) {
 	data = plaintext(corruptSize)
 	servers := newGrid(1)
 	c = put(t, servers, data, decode.PutOptions{SegmentSize: 131072}.WithLayout(layout))
@@ -198,7 +199,7 @@ func damagesHeader(a anatomy, share []byte, damage func([]byte) []byte) bool {
 
 // checkDownload reads the file twice through one File and expects exact bytes and a bad
 // share named once, if part is not "".
-func checkDownload(t *testing.T, servers []*memServer, c decode.Cap, data []byte, part string) {
+func checkDownload(t *testing.T, servers []*memServer, c caps.Cap, data []byte, part string) {
 	t.Helper()
 	var log logBook
 	client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger()})
@@ -236,7 +237,7 @@ func checkDownload(t *testing.T, servers []*memServer, c decode.Cap, data []byte
 }
 
 // checkReport expects a check to find share 0 bad, in part, and all others good.
-func checkReport(t *testing.T, servers []*memServer, c decode.Cap, part string) {
+func checkReport(t *testing.T, servers []*memServer, c caps.Cap, part string) {
 	t.Helper()
 	client := newClient(t, decode.Config{Servers: asServers(servers)})
 	r, err := client.Check(t.Context(), c)
@@ -261,7 +262,7 @@ func checkReport(t *testing.T, servers []*memServer, c decode.Cap, part string) 
 }
 
 // checkNotEnough expects a clear error and no wrong byte.
-func checkNotEnough(t *testing.T, servers []*memServer, c decode.Cap, data []byte) {
+func checkNotEnough(t *testing.T, servers []*memServer, c caps.Cap, data []byte) {
 	t.Helper()
 	client := newClient(t, decode.Config{Servers: asServers(servers)})
 	f, err := client.Open(t.Context(), c)

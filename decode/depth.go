@@ -120,5 +120,5 @@ func (f *File) usualRate() float64 {
 		rates[i] = m.pace.throughput()
 	}
 	slices.Sort(rates)
-	return rates[max(0, len(rates)-f.cap.k)]
+	return rates[max(0, len(rates)-f.verifier.K)]
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/decode/chk"
 	"spillway/decode/grid"
 )
@@ -66,7 +67,7 @@ func (l *line) pass(ctx context.Context, bytes int) error {
 
 // farFile is a file for servers far away, uploaded once: it is the tests' time that this takes.
 type farFile struct {
-	cap    decode.Cap
+	cap    caps.Cap
 	data   []byte
 	shares map[grid.StorageIndex]map[int][]byte
 }
@@ -86,7 +87,7 @@ var aFarFile = sync.OnceValues(func() (farFile, error) {
 })
 
 // farServers returns a file with one share on each of ten servers behind lines.
-func farServers(t *testing.T, roundTrip time.Duration, rate float64) ([]*memServer, []*line, decode.Cap, []byte) {
+func farServers(t *testing.T, roundTrip time.Duration, rate float64) ([]*memServer, []*line, caps.Cap, []byte) {
 	t.Helper()
 	f, err := aFarFile()
 	if err != nil {
@@ -146,7 +147,7 @@ func download(ctx context.Context, f *decode.File, at func(chunk int64)) ([]byte
 }
 
 // timed returns how long the download of an open file takes, by the bubble's clock.
-func timed(t *testing.T, client *decode.Client, c decode.Cap, data []byte, at func(chunk int64)) time.Duration {
+func timed(t *testing.T, client *decode.Client, c caps.Cap, data []byte, at func(chunk int64)) time.Duration {
 	t.Helper()
 	f, err := client.Open(t.Context(), c)
 	if err != nil {
@@ -367,8 +368,8 @@ func TestCorruptInRun(t *testing.T) {
 				lines[num].setRate(100e6) // so that the others are read first
 				continue
 			}
-			v, _ := c.VerifyCap()
-			shares := s.shares[v.StorageIndex()]
+			v, _ := c.Verifier()
+			shares := s.shares[v.StorageIndex]
 			header, err := chk.ParseHeader(shares[num][:chk.HeaderSize])
 			if err != nil {
 				t.Fatal(err)

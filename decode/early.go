@@ -31,14 +31,14 @@ const moreEarly = 2
 // readEarly begins to read the beginning of one of the shares, which are a server's, if that is far away. At hand requests
 // cost more than time is gained.
 func (f *File) readEarly(shares []*share) {
-	g, err := chk.NewGeometry(f.cap.size, usualSegments[0], f.cap.k, f.cap.n)
+	g, err := chk.NewGeometry(f.verifier.Size, usualSegments[0], f.verifier.K, f.verifier.N)
 	if err != nil || shares[0].member.isAtHand() {
 		return
 	}
 	size := chk.HeaderSize + g.BlockLen(0)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.early == nil || len(f.early) == f.cap.k+moreEarly || f.found != nil {
+	if f.early == nil || len(f.early) == f.verifier.K+moreEarly || f.found != nil {
 		return
 	}
 	for _, s := range shares {
@@ -69,7 +69,7 @@ func (f *File) isReadEarlyLocked(num int) bool {
 
 // readBeginning fills b from the beginning of the share, by two connections, as each begins slowly, if it is long. It blames nobody.
 func (s *share) readBeginning(ctx context.Context, b []byte) error {
-	bytes, err := s.member.Open(ctx, s.file.cap.index, s.num)
+	bytes, err := s.member.Open(ctx, s.file.verifier.StorageIndex, s.num)
 	if err != nil {
 		return err
 	}

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/decode/chk"
+	"spillway/decode/grid"
 	"spillway/decode/hashtree"
 )
 
 // tenServers returns a file of several chunks, one share on each of ten servers.
-func tenServers(t *testing.T) ([]*memServer, decode.Cap, []byte) {
+func tenServers(t *testing.T) ([]*memServer, caps.Cap, []byte) {
 	t.Helper()
 	servers, data := newGrid(10), plaintext(2_500_000)
 	return servers, put(t, servers, data, decode.PutOptions{SegmentSize: 131072}), data
@@ -165,7 +167,7 @@ func TestNotEnoughShares(t *testing.T) {
 
 // TestNoShares: everybody answers, nobody has anything.
 func TestNoShares(t *testing.T) {
-	c, err := decode.ParseCap(chkText)
+	c, err := caps.Parse(chkText)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,11 +299,11 @@ func TestInconsistentUpload(t *testing.T) {
 }
 
 // withUEBHash returns a cap of the same key with another UEB hash.
-func withUEBHash(t *testing.T, c decode.Cap, hash hashtree.Hash) decode.Cap {
+func withUEBHash(t *testing.T, c caps.Cap, hash hashtree.Hash) caps.Cap {
 	t.Helper()
 	parts := bytes.Split([]byte(c.Reveal()), []byte(":"))
-	parts[3] = []byte(base32Text(hash[:]))
-	changed, err := decode.ParseCap(string(bytes.Join(parts, []byte(":"))))
+	parts[3] = []byte(grid.Base32(hash[:]))
+	changed, err := caps.Parse(string(bytes.Join(parts, []byte(":"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +327,7 @@ func TestCloseWhileFrozen(t *testing.T) {
 		for _, s := range servers {
 			s.onShares, s.onRead = hang, freeze
 		}
-		other, _ := decode.ParseCap(chkText)
+		other, _ := caps.Parse(chkText)
 		errs := make(chan error)
 		go func() { errs <- f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())) }()
 		go func() {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spillway/decode/caps"
 	"spillway/decode/chk"
 	"spillway/decode/grid"
 	"spillway/decode/hashtree"
@@ -44,11 +45,11 @@ const (
 
 // File is one open CHK file. Safe for concurrent use. It is a spool.Source.
 type File struct {
-	client *Client
-	id     string
-	cap    VerifyCap
-	key    cipher.Block // nil when the file is only checked
-	code   *zfec.Code
+	client   *Client
+	id       string
+	verifier caps.Verifier
+	key      cipher.Block // nil when the file is only checked
+	code     *zfec.Code
 
 	ctx    context.Context // ends with Close, its cause ErrClosed
 	cancel context.CancelCauseFunc
@@ -89,9 +90,9 @@ type File struct {
 }
 
 // newFile returns a File that knows no shares yet. Id names it in the cache and the log.
-func (c *Client) newFile(v VerifyCap, id string) (*File, error) {
+func (c *Client) newFile(v caps.Verifier, id string) (*File, error) {
 	f := &File{
-		client: c, id: id, cap: v, code: zfec.New(v.k, v.n),
+		client: c, id: id, verifier: v, code: zfec.New(v.K, v.N),
 		changed:  make(chan struct{}),
 		pages:    map[int64]*call[*page]{},
 		decoders: map[string]*zfec.Decoder{},
@@ -114,16 +115,16 @@ func (c *Client) newFile(v VerifyCap, id string) (*File, error) {
 // bounds only the opening. It returns as soon as k distinct shares are known and
 // one has proven the metadata; servers that answer later add to the shares.
 // Errors: *NotEnoughSharesError, *MemoryError, the context's.
-func (c *Client) Open(ctx context.Context, cap Cap) (*File, error) {
-	v, ok := cap.VerifyCap()
+func (c *Client) Open(ctx context.Context, file caps.Cap) (*File, error) {
+	v, ok := file.Verifier()
 	if !ok {
 		return nil, errors.New("decode: a LIT cap has no shares to open")
 	}
-	f, err := c.newFile(v, cap.ID())
+	f, err := c.newFile(v, file.ID())
 	if err != nil {
 		return nil, err
 	}
-	key := cap.fields().key
+	key := file.Key()
 	if f.key, err = aes.NewCipher(key[:]); err != nil {
 		panic("internal error: " + err.Error())
 	}
@@ -133,7 +134,7 @@ func (c *Client) Open(ctx context.Context, cap Cap) (*File, error) {
 	} else {
 		c.metadataMisses.Add(1)
 		f.early = map[*share]*early{}
-		err = f.discover(ctx, v.k)
+		err = f.discover(ctx, v.K)
 	}
 	if err == nil {
 		err = f.setGeometry(f.found)
@@ -157,7 +158,7 @@ func (f *File) setGeometry(ueb *chk.UEB) error {
 	if roots := f.tree.pages * hashtree.Size; roots > f.client.memory.limit {
 		return &MemoryError{What: "hash trees", Needed: roots, Limit: f.client.memory.limit}
 	}
-	most := min(maxPieces/int64(f.cap.k), maxVectors, ueb.Segments())
+	most := min(maxPieces/int64(f.verifier.K), maxVectors, ueb.Segments())
 	f.chunkSegments = max(1, min((chunkTarget+ueb.SegmentSize/2)/ueb.SegmentSize, most))
 	chunk := f.chunkSegments * ueb.SegmentSize
 	f.leastRun = f.largestRun(min((runTarget+chunk/2)/chunk, most/f.chunkSegments), f.client.memory.limit/3)
@@ -188,7 +189,7 @@ func (f *File) shareBytes() int64 { return f.chunkSegments * f.ueb.BlockSize() }
 // again for the blocks that do not land there directly, and again for those computed apart.
 func (f *File) memory(n int64) int64 {
 	segments := n * f.chunkSegments
-	out := (segments-1)*f.ueb.SegmentSize + f.ueb.BlockLen(0)*int64(f.cap.k)
+	out := (segments-1)*f.ueb.SegmentSize + f.ueb.BlockLen(0)*int64(f.verifier.K)
 	if f.decodesApart(segments) {
 		return 3 * out
 	}
@@ -197,7 +198,9 @@ func (f *File) memory(n int64) int64 {
 
 // decodesApart tells whether the blocks of so many segments are so small and so many that
 // one call of the erasure decoder for all of them pays for copying them.
-func (f *File) decodesApart(segments int64) bool { return segments > 1 && f.cap.k > zfec.FewBlocks }
+func (f *File) decodesApart(segments int64) bool {
+	return segments > 1 && f.verifier.K > zfec.FewBlocks
+}
 
 // remember keeps what is verified for the next Open, unless it would fail.
 func (f *File) remember() {
@@ -215,7 +218,7 @@ func (f *File) remember() {
 			m.places = append(m.places, place{member: s.member, num: s.num})
 		}
 	}
-	if f.distinctLocked() >= f.cap.k {
+	if f.distinctLocked() >= f.verifier.K {
 		f.client.metadata.setFile(m)
 	} else {
 		f.client.metadata.dropFile(f.id)
@@ -242,10 +245,10 @@ func (f *File) adopt(m *fileMetadata) {
 }
 
 // Size returns the length of the plaintext in bytes.
-func (f *File) Size() int64 { return f.cap.size }
+func (f *File) Size() int64 { return f.verifier.Size }
 
 // ChunkSize returns the length in bytes of every chunk but the last.
-func (f *File) ChunkSize() int64 { return min(f.chunkSegments*f.ueb.SegmentSize, f.cap.size) }
+func (f *File) ChunkSize() int64 { return min(f.chunkSegments*f.ueb.SegmentSize, f.verifier.Size) }
 
 // Run returns how many consecutive chunks are decoded fastest when they are decoded
 // at once: they fill the lanes in which segments are hashed, and take more where the servers are quick, who are
@@ -366,7 +369,7 @@ func (f *File) notEnough(unusable func(*share) bool) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e := &NotEnoughSharesError{Needed: f.cap.k, Total: f.cap.n, Failed: f.failuresLocked()}
+	e := &NotEnoughSharesError{Needed: f.verifier.K, Total: f.verifier.N, Failed: f.failuresLocked()}
 	for _, s := range f.shares {
 		p := SharePlace{Share: s.num, Server: s.member.String()}
 		switch {

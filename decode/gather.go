@@ -73,7 +73,7 @@ func (c *chunk) gather(ctx context.Context) error {
 	f := c.file
 	defer c.stopReads()
 	var short shortage
-	for len(c.have) < f.cap.k {
+	for len(c.have) < f.verifier.K {
 		changed := f.watch()
 		wake := time.Now().Add(time.Hour)
 		// A share may come between the look and the question, so look again.
@@ -176,7 +176,7 @@ func (c *chunk) hedge(now time.Time) {
 
 // wanted returns how many reads are to be begun.
 func (c *chunk) wanted() int {
-	n := c.file.cap.k - len(c.have)
+	n := c.file.verifier.K - len(c.have)
 	for _, r := range c.reads {
 		if r.running && !r.slow {
 			n--
@@ -259,7 +259,7 @@ func (c *chunk) tried(s *share) bool {
 func (c *chunk) start(s *share, last bool) bool {
 	slot := -1
 	switch {
-	case s.num < c.file.cap.k && !c.landed[s.num] && !c.apart:
+	case s.num < c.file.verifier.K && !c.landed[s.num] && !c.apart:
 		c.landed[s.num] = true
 	case len(c.slots) > 0:
 		slot = c.slots[len(c.slots)-1]
@@ -372,7 +372,7 @@ func (c *chunk) finish(r *read) {
 	if !r.slow {
 		c.used[r.share.num]--
 	}
-	if r.err != nil || len(c.have) == c.file.cap.k || slices.ContainsFunc(c.have, func(h *read) bool { return h.share.num == r.share.num }) {
+	if r.err != nil || len(c.have) == c.file.verifier.K || slices.ContainsFunc(c.have, func(h *read) bool { return h.share.num == r.share.num }) {
 		if r.abandoned {
 			c.slow = append(c.slow, r.share)
 		}

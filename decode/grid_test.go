@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/decode/grid"
 )
 
@@ -256,14 +257,19 @@ func newClient(t testing.TB, cfg decode.Config) *decode.Client {
 	return c
 }
 
+const (
+	keyText = "q6m3rml7l6w4ztvqvfbdrwl7ei"
+	chkText = "URI:CHK:" + keyText + ":orpk7m7ebzops5333umhrpfxb3s63ar4dtrq4yvyultpis4kjpya:3:10:56"
+)
+
 // storageIndex returns the name of a CHK cap's shares.
-func storageIndex(t testing.TB, c decode.Cap) grid.StorageIndex {
+func storageIndex(t testing.TB, c caps.Cap) grid.StorageIndex {
 	t.Helper()
-	v, ok := c.VerifyCap()
+	v, ok := c.Verifier()
 	if !ok {
 		t.Fatal("not a CHK cap")
 	}
-	return v.StorageIndex()
+	return v.StorageIndex
 }
 
 // plaintext returns size bytes that depend on nothing else.
@@ -281,7 +287,7 @@ func plaintext(size int) []byte {
 
 // put writes a file and returns its cap. Then share i is moved to server i modulo their number, and
 // the servers forget that they were asked.
-func put(t testing.TB, servers []*memServer, data []byte, opts decode.PutOptions) decode.Cap {
+func put(t testing.TB, servers []*memServer, data []byte, opts decode.PutOptions) caps.Cap {
 	t.Helper()
 	if opts.Convergence == nil {
 		opts.Convergence = []byte("secret of the tests")
@@ -344,7 +350,7 @@ func readAll(ctx context.Context, f *decode.File) ([]byte, error) {
 }
 
 // get opens and reads the whole file.
-func get(ctx context.Context, c *decode.Client, cap decode.Cap) ([]byte, error) {
+func get(ctx context.Context, c *decode.Client, cap caps.Cap) ([]byte, error) {
 	f, err := c.Open(ctx, cap)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"spillway/decode/chk"
 	"spillway/decode/hashtree"
+	"spillway/decode/zfec"
 )
 
 // addLocked adds a share unless it is known.
@@ -63,7 +64,7 @@ func (f *File) discover(ctx context.Context, enough int) error {
 
 // distinctLocked counts the share numbers that are there.
 func (f *File) distinctLocked() int {
-	var known [MaxShares]bool
+	var known [zfec.MaxShares]bool
 	count := 0
 	for _, s := range f.shares {
 		if !s.gone && !known[s.num] {
@@ -111,7 +112,7 @@ func (m *member) isAtHand() bool {
 // far away, or slow, are all asked at once.
 func (f *File) askFirst() {
 	now := time.Now()
-	block := int(min(f.cap.size, chunkTarget)) / f.cap.k
+	block := int(min(f.verifier.Size, chunkTarget)) / f.verifier.K
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var near, far []*member
@@ -122,12 +123,12 @@ func (f *File) askFirst() {
 			far = append(far, m)
 		}
 	}
-	if len(near) < f.cap.k {
+	if len(near) < f.verifier.K {
 		f.askLocked(len(f.unasked))
 		return
 	}
-	f.unasked = append(permute(near, f.cap.index), far...)
-	f.askLocked(f.cap.k)
+	f.unasked = append(permute(near, f.verifier.StorageIndex), far...)
+	f.askLocked(f.verifier.K)
 	f.askLaterLocked()
 }
 
@@ -224,7 +225,7 @@ func (f *File) list(ctx context.Context, q *inquiry) []*share {
 	var nums []int
 	r, err := m.begin(ctx, f, 0)
 	if err == nil {
-		nums, err = m.Shares(ctx, f.cap.index)
+		nums, err = m.Shares(ctx, f.verifier.StorageIndex)
 		m.end(f, r, 0, err == nil)
 	}
 	err = timeoutCause(ctx, err)
@@ -249,7 +250,7 @@ func (f *File) list(ctx context.Context, q *inquiry) []*share {
 	}
 	var shares []*share
 	for _, num := range nums {
-		if num >= 0 && num < f.cap.n {
+		if num >= 0 && num < f.verifier.N {
 			shares = append(shares, f.addLocked(m, num))
 		}
 	}
@@ -268,7 +269,7 @@ func (f *File) seekUEB(ctx context.Context, shares []*share) {
 	m := shares[0].member
 	atHand := m.isAtHand()
 	f.mu.Lock()
-	turn, most := f.turns, max(f.cap.k, len(usualSegments)+1)
+	turn, most := f.turns, max(f.verifier.K, len(usualSegments)+1)
 	if atHand {
 		most = 1
 	}
@@ -379,11 +380,11 @@ const (
 // guessUEB reads the UEB from where it is if the segments are of that size, and with it the hashes of the first segments
 // if those are no more than most bytes before it. It blames nobody. It tells whether it has found the UEB.
 func (f *File) guessUEB(ctx context.Context, s *share, segment, most int64) bool {
-	g, err := chk.NewGeometry(f.cap.size, segment, f.cap.k, f.cap.n)
+	g, err := chk.NewGeometry(f.verifier.Size, segment, f.verifier.K, f.verifier.N)
 	if err != nil {
 		return false
 	}
-	bytes, err := s.member.Open(ctx, f.cap.index, s.num)
+	bytes, err := s.member.Open(ctx, f.verifier.StorageIndex, s.num)
 	if err != nil {
 		return false
 	}
@@ -405,7 +406,7 @@ func (f *File) guessUEB(ctx context.Context, s *share, segment, most int64) bool
 // takeUEB takes a UEB that its hash has proven, as it was found in o, after what may begin with the leaves of the
 // crypttext hash tree.
 func (f *File) takeUEB(text []byte, o *openShare, before []byte) {
-	ueb, err := chk.ParseUEB(text, f.cap.size, f.cap.k, f.cap.n)
+	ueb, err := chk.ParseUEB(text, f.verifier.Size, f.verifier.K, f.verifier.N)
 	var first *page
 	if err == nil {
 		if first = firstPage(ueb, before); first != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 )
 
 // requests counts what servers are asked, and lets each request take a round trip.
@@ -33,7 +34,7 @@ func (r *requests) pass(ctx context.Context) error {
 
 // knownServers returns ten servers, each with a share of each of two files, and a Client that has read the second one and
 // so knows how far away they are.
-func knownServers(t *testing.T, roundTrip time.Duration, opts decode.PutOptions) (servers []*memServer, c decode.Cap, data []byte, client *decode.Client, r *requests, log *logBook) {
+func knownServers(t *testing.T, roundTrip time.Duration, opts decode.PutOptions) (servers []*memServer, c caps.Cap, data []byte, client *decode.Client, r *requests, log *logBook) {
 	t.Helper()
 	servers, data = newGrid(10), plaintext(1_500_000)
 	c = put(t, servers, data, opts)
@@ -53,7 +54,7 @@ func knownServers(t *testing.T, roundTrip time.Duration, opts decode.PutOptions)
 }
 
 // firstChunk opens the file and reads its first chunk, and returns how long that takes.
-func firstChunk(t *testing.T, client *decode.Client, c decode.Cap, data []byte) (*decode.File, time.Duration) {
+func firstChunk(t *testing.T, client *decode.Client, c caps.Cap, data []byte) (*decode.File, time.Duration) {
 	t.Helper()
 	start := time.Now()
 	f, err := client.Open(t.Context(), c)
@@ -232,41 +233,41 @@ func TestFirstServersFail(t *testing.T) {
 	broken := errors.New("broken on purpose")
 	var copies map[int][]byte // what the last server has
 	for name, test := range map[string]struct {
-		spoil func(t *testing.T, s *memServer, c decode.Cap)
+		spoil func(t *testing.T, s *memServer, c caps.Cap)
 		log   string        // what each of its lines must say; "": there is none
 		trips time.Duration // that the first chunk may take
 		late  time.Duration // and how much longer
 	}{
-		"they have nothing": {func(t *testing.T, s *memServer, c decode.Cap) { delete(s.shares, storageIndex(t, c)) }, "", 10, 0},
-		"they have what another one has": {func(t *testing.T, s *memServer, c decode.Cap) {
+		"they have nothing": {func(t *testing.T, s *memServer, c caps.Cap) { delete(s.shares, storageIndex(t, c)) }, "", 10, 0},
+		"they have what another one has": {func(t *testing.T, s *memServer, c caps.Cap) {
 			s.shares[storageIndex(t, c)] = copies
 		}, "", 10, 0},
-		"they fail": {func(_ *testing.T, s *memServer, _ decode.Cap) {
+		"they fail": {func(_ *testing.T, s *memServer, _ caps.Cap) {
 			s.onShares = func(context.Context) error { return broken }
 		}, "broken on purpose", 10, 0},
-		"they say nothing": {func(_ *testing.T, s *memServer, _ decode.Cap) { s.onShares = hang }, "", 10, 50 * time.Millisecond},
-		"they cannot read": {func(_ *testing.T, s *memServer, _ decode.Cap) {
+		"they say nothing": {func(_ *testing.T, s *memServer, _ caps.Cap) { s.onShares = hang }, "", 10, 50 * time.Millisecond},
+		"they cannot read": {func(_ *testing.T, s *memServer, _ caps.Cap) {
 			s.onRead = func(context.Context, int, int64) error { return broken }
 		}, "broken on purpose", 20, 0},
-		"they never read": {func(_ *testing.T, s *memServer, _ decode.Cap) {
+		"they never read": {func(_ *testing.T, s *memServer, _ caps.Cap) {
 			s.onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
 		}, "", 20, 12 * time.Second},
-		"their UEBs are corrupt": {func(t *testing.T, s *memServer, c decode.Cap) {
+		"their UEBs are corrupt": {func(t *testing.T, s *memServer, c caps.Cap) {
 			for _, b := range s.shares[storageIndex(t, c)] {
 				b[len(b)-1] ^= 1
 			}
 		}, "part=UEB", 20, 0},
-		"their blocks are corrupt": {func(t *testing.T, s *memServer, c decode.Cap) {
+		"their blocks are corrupt": {func(t *testing.T, s *memServer, c caps.Cap) {
 			for _, b := range s.shares[storageIndex(t, c)] {
 				b[1000] ^= 1
 			}
 		}, "part=\"block 0\"", 30, 0},
-		"their shares are cut": {func(t *testing.T, s *memServer, c decode.Cap) {
+		"their shares are cut": {func(t *testing.T, s *memServer, c caps.Cap) {
 			for num, b := range s.shares[storageIndex(t, c)] {
 				s.shares[storageIndex(t, c)][num] = b[:50_000]
 			}
 		}, "corrupt share", 30, 0},
-		"their shares are of another file": {func(t *testing.T, s *memServer, c decode.Cap) {
+		"their shares are of another file": {func(t *testing.T, s *memServer, c caps.Cap) {
 			for _, b := range s.shares[storageIndex(t, c)] {
 				for i := range b {
 					b[i] ^= byte(i)

@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/decode/chk"
+	"spillway/decode/grid"
 )
 
 // TestMetadataCache opens a file again without asking any server, and asks them
@@ -126,7 +128,7 @@ func TestAbsurdGeometry(t *testing.T) {
 		share = append(share, 0, 0, 0, 0, 0, 0, byte(len(text)>>8), byte(len(text)))
 		share = append(share, text...)
 		hash := chk.Hash(text)
-		c, err := decode.ParseCap(fmt.Sprintf("URI:CHK:%s:%s:3:10:%d", keyText, base32Text(hash[:]), test.size))
+		c, err := caps.Parse(fmt.Sprintf("URI:CHK:%s:%s:3:10:%d", keyText, grid.Base32(hash[:]), test.size))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"spillway/decode/caps"
 	"spillway/decode/grid"
 )
 
@@ -26,7 +27,7 @@ type ServerPing struct {
 // Ping asks every server at once whether it is well and, unless file is nil, which shares it
 // holds of it. Each has Config.Timeout for all of its answers. They are in the order of the servers.
 // The error is ErrClosed or the context's; what is wrong with a server stands in its ServerPing.
-func (c *Client) Ping(ctx context.Context, file *VerifyCap) ([]ServerPing, error) {
+func (c *Client) Ping(ctx context.Context, file *caps.Verifier) ([]ServerPing, error) {
 	ctx, done, err := c.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func (c *Client) Ping(ctx context.Context, file *VerifyCap) ([]ServerPing, error
 }
 
 // ask fills in what the server answers, and returns the first error.
-func (p *ServerPing) ask(ctx context.Context, s grid.Server, file *VerifyCap) error {
+func (p *ServerPing) ask(ctx context.Context, s grid.Server, file *caps.Verifier) error {
 	hello := func() error {
 		_, err := s.Shares(ctx, grid.StorageIndex{}) // of which there are none
 		return err
@@ -82,7 +83,7 @@ func (p *ServerPing) ask(ctx context.Context, s grid.Server, file *VerifyCap) er
 	if file == nil {
 		return nil
 	}
-	shares, err := s.Shares(ctx, file.index)
+	shares, err := s.Shares(ctx, file.StorageIndex)
 	if err != nil {
 		return err
 	}

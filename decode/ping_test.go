@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/decode/grid"
 )
 
@@ -44,7 +45,7 @@ func TestPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := newGrid(6)
 		c := put(t, mem[:2], plaintext(10_000), decode.PutOptions{K: 2, N: 4, SegmentSize: 1 << 10})
-		v, _ := c.VerifyCap()
+		v, _ := c.Verifier()
 		mem[0].onShares = after(20 * time.Millisecond)
 		mem[1].onShares = after(30 * time.Millisecond)
 		mem[3].onShares = func(context.Context) error { return errors.New("down") }
@@ -59,7 +60,7 @@ func TestPing(t *testing.T) {
 			{Server: mem[5]},
 		}
 		client := newClient(t, decode.Config{Servers: servers, Timeout: time.Second})
-		for _, file := range []*decode.VerifyCap{nil, &v} {
+		for _, file := range []*caps.Verifier{nil, &v} {
 			start := time.Now()
 			pings, err := client.Ping(t.Context(), file)
 			if err != nil || time.Since(start) != time.Second {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"sync"
 
+	"spillway/decode/caps"
 	"spillway/decode/chk"
 	"spillway/decode/hashtree"
 )
@@ -47,15 +48,15 @@ type PutOptions struct {
 // shares are there; else the error is an *UnhappyError, and all that was begun is
 // discarded. What is committed cannot be discarded any more, but before that every share had arrived.
 // With a convergence secret r is read twice. Further errors: *MemoryError, ErrClosed, the context's, those of r.
-func (c *Client) Put(ctx context.Context, r io.ReadSeeker, opts PutOptions) (Cap, error) {
+func (c *Client) Put(ctx context.Context, r io.ReadSeeker, opts PutOptions) (caps.Cap, error) {
 	ctx, done, err := c.enter(ctx)
 	if err != nil {
-		return Cap{}, err
+		return caps.Cap{}, err
 	}
 	defer done()
 	size, err := r.Seek(0, io.SeekEnd)
 	if err != nil {
-		return Cap{}, fmt.Errorf("decode: the file's size: %w", err)
+		return caps.Cap{}, fmt.Errorf("decode: the file's size: %w", err)
 	}
 	p := &put{client: c, file: r, opts: opts}
 	if size <= maxLiteral {
@@ -68,24 +69,24 @@ func (c *Client) Put(ctx context.Context, r io.ReadSeeker, opts PutOptions) (Cap
 		p.opts.K, p.opts.N = 3, 10
 	}
 	if p.geometry, err = chk.NewGeometry(size, orDefault(opts.SegmentSize, 1<<20), p.opts.K, p.opts.N); err != nil {
-		return Cap{}, fmt.Errorf("decode: %w", err)
+		return caps.Cap{}, fmt.Errorf("decode: %w", err)
 	}
 	if p.opts.Happy == 0 {
 		p.opts.Happy = min(usualHappy, p.opts.N, len(p.members))
 	}
 	if p.opts.Happy < 1 || p.opts.Happy > p.opts.N {
-		return Cap{}, fmt.Errorf("decode: %d shares cannot be on %d servers", p.opts.N, p.opts.Happy)
+		return caps.Cap{}, fmt.Errorf("decode: %d shares cannot be on %d servers", p.opts.N, p.opts.Happy)
 	}
 	if err := p.plan(); err != nil {
-		return Cap{}, err
+		return caps.Cap{}, err
 	}
 	// Of no File: all Puts together count as one.
 	if err := c.memory.acquire(ctx, nil, p.memory()); err != nil {
-		return Cap{}, err
+		return caps.Cap{}, err
 	}
 	defer c.memory.release(nil, p.memory())
 	if err := p.makeKey(ctx); err != nil {
-		return Cap{}, err
+		return caps.Cap{}, err
 	}
 	return p.upload(ctx)
 }
@@ -109,7 +110,7 @@ type put struct {
 	file     io.ReadSeeker
 	opts     PutOptions // with all defaults
 	geometry chk.Geometry
-	key      [16]byte
+	key      caps.Key
 
 	run    int64 // segments that are encoded at once
 	pieces int   // how many runs are on their way to the servers at the same time, at most
@@ -152,16 +153,16 @@ func (p *put) memory() int64 {
 	return p.run*p.geometry.SegmentSize + int64(p.pieces)*int64(p.geometry.N)*p.pieceLen()
 }
 
-func (p *put) literal(size int64) (Cap, error) {
+func (p *put) literal(size int64) (caps.Cap, error) {
 	data := make([]byte, size)
 	if err := p.rewind(); err != nil {
-		return Cap{}, err
+		return caps.Cap{}, err
 	}
 	if _, err := io.ReadFull(p.file, data); err != nil {
-		return Cap{}, fmt.Errorf("decode: reading the file: %w", err)
+		return caps.Cap{}, fmt.Errorf("decode: reading the file: %w", err)
 	}
 	p.progress(size)
-	return literalCap(data), nil
+	return caps.NewLiteral(data), nil
 }
 
 func (p *put) rewind() error {
@@ -217,33 +218,32 @@ func (p *put) segments(ctx context.Context, f func(i int64, plain []byte) error)
 }
 
 // upload writes all shares and proves that they are there.
-func (p *put) upload(ctx context.Context) (_ Cap, err error) {
-	cap := capFields{key: p.key, k: p.geometry.K, n: p.geometry.N, size: p.geometry.Size}
-	v, _ := seal(cap).VerifyCap()
+func (p *put) upload(ctx context.Context) (_ caps.Cap, err error) {
+	v := caps.Verifier{StorageIndex: p.key.StorageIndex(), K: p.geometry.K, N: p.geometry.N, Size: p.geometry.Size}
 	encoder, err := chk.NewEncoder(p.geometry, p.opts.layout)
 	if err != nil {
-		return Cap{}, fmt.Errorf("decode: %w", err)
+		return caps.Cap{}, fmt.Errorf("decode: %w", err)
 	}
 	defer func() { err = errors.Join(err, encoder.Close()) }()
 	ctx, cancel := context.WithCancelCause(ctx) // of the uploads
 	defer cancel(nil)
 	s := &shipment{
-		ctx: ctx, cancel: cancel, client: p.client, si: v.index,
+		ctx: ctx, cancel: cancel, client: p.client, si: v.StorageIndex,
 		k: p.geometry.K, n: p.geometry.N, happy: p.opts.Happy, size: encoder.Size(),
 	}
 	s.probes = newProbes(s.n, s.size)
 	if err := s.prepare(p.members, p.opts.LeaseSecret); err != nil {
-		return Cap{}, s.abort(err)
+		return caps.Cap{}, s.abort(err)
 	}
 	ueb, err := p.encode(s, encoder)
 	if err != nil {
-		return Cap{}, s.abort(err)
+		return caps.Cap{}, s.abort(err)
 	}
 	if err := s.finish(ueb); err != nil {
-		return Cap{}, s.abort(err)
+		return caps.Cap{}, s.abort(err)
 	}
-	cap.ueb = chk.Hash(ueb.Marshal())
-	return seal(cap), nil
+	v.UEBHash = chk.Hash(ueb.Marshal())
+	return caps.NewCHK(p.key, v), nil
 }
 
 // encode encodes the file and ships all shares, piece by piece. It returns the UEB

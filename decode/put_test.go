@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/decode/grid/dir"
 )
 
@@ -120,7 +121,7 @@ func TestPutConvergent(t *testing.T) {
 		t.Error("convergence is not by secret, file and parameters")
 	}
 	client := newClient(t, decode.Config{Servers: asServers(servers)})
-	random := map[decode.Cap]bool{}
+	random := map[caps.Cap]bool{}
 	for range 2 {
 		c, err := client.Put(t.Context(), bytes.NewReader(data), decode.PutOptions{})
 		if err != nil {

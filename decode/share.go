@@ -60,7 +60,7 @@ func (s *share) open(ctx context.Context) (*openShare, error) {
 func (s *share) openNow(ctx context.Context) (*openShare, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.file.client.timeout, errTimeout)
 	defer cancel()
-	bytes, err := s.member.Open(ctx, s.file.cap.index, s.num)
+	bytes, err := s.member.Open(ctx, s.file.verifier.StorageIndex, s.num)
 	if err != nil {
 		return nil, s.blame("container", timeoutCause(ctx, err))
 	}
@@ -92,7 +92,7 @@ func (o *openShare) readHeader(ctx context.Context) (chk.Header, error) {
 	}
 	header, err := chk.ParseHeader(head[:n])
 	if err != nil {
-		return chk.Header{}, &CorruptShareError{o.file.cap.index, o.num, o.member.String(), "header", err}
+		return chk.Header{}, &CorruptShareError{o.file.verifier.StorageIndex, o.num, o.member.String(), "header", err}
 	}
 	return header, nil
 }
@@ -217,7 +217,7 @@ func (s *share) blame(part string, err error) error {
 	default:
 		return ServerError{Server: s.member.String(), Err: fmt.Errorf("share %d: %w", s.num, err)}
 	}
-	return &CorruptShareError{s.file.cap.index, s.num, s.member.String(), part, err}
+	return &CorruptShareError{s.file.verifier.StorageIndex, s.num, s.member.String(), part, err}
 }
 
 // The parts of a share by which CorruptShareErrors call them.
@@ -263,7 +263,7 @@ func (s *share) report(err error) (again time.Time) {
 	f.mu.Unlock()
 	switch {
 	case corrupt != nil && first:
-		f.client.advise(s.member, advice{f.cap.index, s.num, f.id, problemText(corrupt)})
+		f.client.advise(s.member, advice{f.verifier.StorageIndex, s.num, f.id, problemText(corrupt)})
 		f.client.corruptShares.Add(1)
 		f.client.log.Warn("corrupt share", "file", f.id, "storage_index", corrupt.StorageIndex.String(),
 			"share", corrupt.Share, "server", corrupt.Server, "part", corrupt.Part, "error", errorText(corrupt.Err))
@@ -304,11 +304,11 @@ func (o *openShare) provenBlockRoot(ctx context.Context) (hashtree.Hash, error) 
 	if root != nil {
 		return *root, nil
 	}
-	chain := make([]byte, chk.ChainSize(f.cap.n))
+	chain := make([]byte, chk.ChainSize(f.verifier.N))
 	if err := o.read(ctx, o.header.ShareChain, chain); err != nil {
 		return hashtree.Hash{}, o.blame(chainPart, err)
 	}
-	proven, err := chk.VerifyChain(chain, f.cap.n, o.num, f.ueb.ShareRootHash)
+	proven, err := chk.VerifyChain(chain, f.verifier.N, o.num, f.ueb.ShareRootHash)
 	if err != nil {
 		return hashtree.Hash{}, o.blame(chainPart, fmt.Errorf("%w: %w", errChain, err))
 	}
@@ -355,7 +355,7 @@ func (o *openShare) readTail(ctx context.Context, lead int64) (ueb, before []byt
 		have = append(have, rest...)
 	}
 	have = have[:length]
-	if chk.Hash(have) != o.file.cap.ueb {
+	if chk.Hash(have) != o.file.verifier.UEBHash {
 		return nil, nil, o.blame(uebPart, errHash)
 	}
 	return have, before, nil

@@ -185,7 +185,7 @@ func (f *File) parts(m *member, bytes int) int {
 	}
 	f.mu.Unlock()
 	f.depth.mu.Lock()
-	reads := max(f.depth.running, 1) * f.cap.k
+	reads := max(f.depth.running, 1) * f.verifier.K
 	f.depth.mu.Unlock()
 	return max(1, min(maxRequests*servers/reads, mostParts, bytes/leastPart))
 }

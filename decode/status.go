@@ -44,7 +44,7 @@ func (c *Client) Status(id string) (st Status, ok bool) {
 func (f *File) status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	st := Status{Needed: f.cap.k, Total: f.cap.n, Failed: f.failuresLocked()}
+	st := Status{Needed: f.verifier.K, Total: f.verifier.N, Failed: f.failuresLocked()}
 	for _, s := range f.shares {
 		p := SharePlace{Share: s.num, Server: s.member.String()}
 		switch {

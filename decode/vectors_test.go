@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 )
 
 // shared returns a path below the directory of published material beside the
@@ -122,7 +123,7 @@ func TestFixtures(t *testing.T) {
 	client := newClient(t, decode.Config{Servers: servers})
 	for _, m := range manifest {
 		t.Run(m.Name, func(t *testing.T) {
-			c, err := decode.ParseCap(m.Cap)
+			c, err := caps.Parse(m.Cap)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -130,7 +131,7 @@ func TestAdminShares(t *testing.T) {
 	bearer := []string{"Authorization", "Bearer " + adminToken}
 	cap := g.put(pattern(100 << 10))
 	g.get("GET", "/uri/"+cap)
-	parsed, err := decode.ParseCap(cap)
+	parsed, err := caps.Parse(cap)
 	if err != nil {
 		t.Fatal(err)
 	}

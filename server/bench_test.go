@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"spillway/decode"
+	"spillway/decode/caps"
+	"spillway/decode/grid"
 	"spillway/decode/grid/dir"
 	"spillway/server"
 	"spillway/spool"
@@ -32,7 +34,7 @@ func newBenchServer(b *testing.B, size int) (s *server.Server, addr, cap string)
 	}
 	s = server.New(server.Config{Spool: sp})
 	data := pattern(size)
-	s.SetOpenSource(func(context.Context, decode.Cap) (spool.Source, error) {
+	s.SetOpenSource(func(context.Context, caps.Cap) (spool.Source, error) {
 		return &source{data: data, chunk: 1 << 20}, nil
 	})
 	hs := httptest.NewUnstartedServer(nil)
@@ -64,7 +66,7 @@ func newBenchServer(b *testing.B, size int) (s *server.Server, addr, cap string)
 func benchCap(size, n int) string {
 	key := make([]byte, 16)
 	copy(key, strconv.Itoa(n))
-	return fmt.Sprintf("URI:CHK:%s:%s:3:10:%d", base32Text.EncodeToString(key), base32Text.EncodeToString(make([]byte, 32)), size)
+	return fmt.Sprintf("URI:CHK:%s:%s:3:10:%d", grid.Base32(key), grid.Base32(make([]byte, 32)), size)
 }
 
 // answer is a buffered reader of answers whose bodies nobody looks at.
@@ -256,7 +258,7 @@ func BenchmarkCold(b *testing.B) {
 }
 
 // spoolWhole decodes a file into a spool of its own.
-func spoolWhole(ctx context.Context, cap decode.Cap, servers []decode.Server) error {
+func spoolWhole(ctx context.Context, cap caps.Cap, servers []decode.Server) error {
 	client, err := decode.New(decode.Config{Servers: servers})
 	if err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 
-	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/spool"
 )
 
@@ -24,7 +24,7 @@ type content interface {
 }
 
 // contentOf returns the content of cap. It does not wait for the grid.
-func (s *Server) contentOf(cap decode.Cap, id string) (content, error) {
+func (s *Server) contentOf(cap caps.Cap, id string) (content, error) {
 	if data, ok := cap.Literal(); ok {
 		return literal{bytes.NewReader(data)}, nil
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -127,7 +128,7 @@ func bareServer(t *testing.T, data []byte, before func(context.Context, int64) e
 	g := &gateway{t: t, log: newLogLines()}
 	sp := newSpool(t, spool.Config{}, g.log)
 	s := server.New(server.Config{Spool: sp})
-	s.SetOpenSource(func(context.Context, decode.Cap) (spool.Source, error) {
+	s.SetOpenSource(func(context.Context, caps.Cap) (spool.Source, error) {
 		return &source{data: data, chunk: 1 << 16, before: before}, nil
 	})
 	return s, sp, g.capOf("bare", int64(len(data)))

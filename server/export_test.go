@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/spool"
 )
 
@@ -34,7 +34,7 @@ func (r rangeSet) String() string {
 }
 
 // SetOpenSource replaces the grid.
-func (s *Server) SetOpenSource(open func(context.Context, decode.Cap) (spool.Source, error)) {
+func (s *Server) SetOpenSource(open func(context.Context, caps.Cap) (spool.Source, error)) {
 	s.openSource = open
 }
 
@@ -56,7 +56,7 @@ type Content = content
 // SetContent makes requests read what wrap returns for their content.
 func (s *Server) SetContent(wrap func(Content) Content) {
 	acquire := s.acquire
-	s.acquire = func(cap decode.Cap, id string) (content, error) {
+	s.acquire = func(cap caps.Cap, id string) (content, error) {
 		c, err := acquire(cap, id)
 		if err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/spool"
 )
 
@@ -47,14 +48,14 @@ const (
 func failureOf(err error) *failure {
 	var (
 		f           *failure
-		unsupported *decode.UnsupportedCapError
+		unsupported *caps.UnsupportedError
 		tooFew      *decode.NotEnoughSharesError
 		memory      *decode.MemoryError
 	)
 	switch {
 	case errors.As(err, &f):
 		return f
-	case errors.Is(err, decode.ErrMalformedCap):
+	case errors.Is(err, caps.ErrMalformed):
 		return &failure{status: http.StatusBadRequest, line: "this is no capability: it is malformed or incomplete", cause: err}
 	case errors.As(err, &unsupported):
 		return unsupportedFailure(unsupported)
@@ -79,7 +80,7 @@ func failureOf(err error) *failure {
 		line: "the gateway could not read this file; its log says why", cause: err}
 }
 
-func unsupportedFailure(err *decode.UnsupportedCapError) *failure {
+func unsupportedFailure(err *caps.UnsupportedError) *failure {
 	f := &failure{status: http.StatusNotImplemented, cause: err}
 	switch {
 	case err.Verifier:

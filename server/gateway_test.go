@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base32"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +19,8 @@ import (
 	"testing"
 
 	"spillway/decode"
+	"spillway/decode/caps"
+	"spillway/decode/grid"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -50,7 +51,7 @@ func newGateway(t *testing.T, cfg spool.Config) *gateway {
 	g.spool = newSpool(t, cfg, g.log)
 	g.client, g.storage = newGrid(t)
 	g.Server = server.New(server.Config{Spool: g.spool, Client: g.client, Log: slog.New(slog.NewJSONHandler(g.log, nil)), AdminToken: adminToken, Version: "test"})
-	g.SetOpenSource(func(ctx context.Context, cap decode.Cap) (spool.Source, error) {
+	g.SetOpenSource(func(ctx context.Context, cap caps.Cap) (spool.Source, error) {
 		g.mu.Lock()
 		open := g.sources[cap.ID()]
 		g.mu.Unlock()
@@ -149,19 +150,17 @@ func (g *gateway) secret(text string) {
 	}
 }
 
-var base32Text = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
 // capOf makes up a CHK cap for size bytes, different for each name.
 func (g *gateway) capOf(name string, size int64) string {
 	key, hash := sha256.Sum256([]byte("key "+name)), sha256.Sum256([]byte("hash "+name))
-	cap := fmt.Sprintf("URI:CHK:%s:%s:3:10:%d", base32Text.EncodeToString(key[:16]), base32Text.EncodeToString(hash[:]), size)
+	cap := fmt.Sprintf("URI:CHK:%s:%s:3:10:%d", grid.Base32(key[:16]), grid.Base32(hash[:]), size)
 	g.secret(cap)
 	return cap
 }
 
 func idOf(t *testing.T, text string) string {
 	t.Helper()
-	cap, err := decode.ParseCap(text)
+	cap, err := caps.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +181,7 @@ func (g *gateway) put(data []byte) string {
 // chunks returns how many chunks the grid's file of cap has.
 func (g *gateway) chunks(text string) int64 {
 	g.t.Helper()
-	cap, err := decode.ParseCap(text)
+	cap, err := caps.Parse(text)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -13,7 +13,7 @@
 // looks complete.
 //
 // Caps are secrets. They reach no log line, metric or body; files are named by
-// decode.Cap.ID.
+// caps.Cap.ID.
 package server
 
 import (
@@ -29,6 +29,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/spool"
 )
 
@@ -54,9 +55,9 @@ type Server struct {
 	admin   *echo.Echo
 	outside *outside
 
-	openSource    func(context.Context, decode.Cap) (spool.Source, error) // from the grid
-	status        func(id string) (decode.Status, bool)                   // of the grid's shares
-	acquire       func(cap decode.Cap, id string) (content, error)        // contentOf
+	openSource    func(context.Context, caps.Cap) (spool.Source, error) // from the grid
+	status        func(id string) (decode.Status, bool)                 // of the grid's shares
+	acquire       func(cap caps.Cap, id string) (content, error)        // contentOf
 	send          sendFunc
 	firstByteWait time.Duration
 	stallLimit    time.Duration
@@ -75,7 +76,7 @@ func New(cfg Config) *Server {
 		send:          send,
 		firstByteWait: firstByteWait,
 		stallLimit:    stallLimit,
-		openSource: func(ctx context.Context, cap decode.Cap) (spool.Source, error) {
+		openSource: func(ctx context.Context, cap caps.Cap) (spool.Source, error) {
 			f, err := cfg.Client.Open(ctx, cap)
 			if err != nil {
 				return nil, err // not f: a nil *decode.File is no nil Source

@@ -8,7 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"spillway/decode"
+	"spillway/decode/caps"
 )
 
 // A target is what a URL asks for (Tahoe-LAFS docs/frontends/webapi.rst,
@@ -81,7 +81,7 @@ func (t target) check() error {
 
 // A file is what a URL names, and what every answer about it says.
 type file struct {
-	cap    decode.Cap
+	cap    caps.Cap
 	rep    representation
 	header []field
 	text   string // header and commonHeader, as they are sent
@@ -99,7 +99,7 @@ func fileOf(r *http.Request) (f *file, id string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	cap, err := decode.ParseCap(t.cap)
+	cap, err := caps.Parse(t.cap)
 	if err != nil {
 		return nil, "", err
 	}
@@ -127,7 +127,7 @@ func (s *Server) redirect(c echo.Context, log *entry) error {
 	if text == "" {
 		return &failure{status: http.StatusBadRequest, line: "ask for /uri/CAP or /uri?uri=CAP"}
 	}
-	cap, err := decode.ParseCap(text)
+	cap, err := caps.Parse(text)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"spillway/decode"
+	"spillway/decode/grid"
 )
 
 // A grid file names the storage servers of a grid, in YAML:
@@ -195,8 +196,8 @@ func isNickname(s string) bool {
 
 // parseSeed parses a permutation seed as announcements hold it.
 func parseSeed(text string) ([]byte, error) {
-	seed, err := base32Lower.DecodeString(text)
-	if err != nil || len(seed) == 0 || base32Lower.EncodeToString(seed) != text {
+	seed, err := grid.ParseBase32(text)
+	if err != nil || len(seed) == 0 {
 		return nil, errors.New("its permutation seed is not base32 in lower case")
 	}
 	return seed, nil
@@ -213,7 +214,7 @@ func formatGridFile(servers []gridServer) []byte {
 		Servers []server `yaml:"servers"`
 	}
 	for _, s := range servers {
-		file.Servers = append(file.Servers, server{s.Nickname, s.url, base32Lower.EncodeToString(s.Seed)})
+		file.Servers = append(file.Servers, server{s.Nickname, s.url, grid.Base32(s.Seed)})
 	}
 	var b bytes.Buffer
 	b.WriteString("# Storage servers, as spillway --grid takes them. The end of each URL is a\n# password of its server: keep this file private.\n")

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 )
 
 // serverFlags say where shares are.
@@ -71,23 +72,23 @@ func (f *gridFlags) clientOf(servers []gridServer, log *slog.Logger) (*decode.Cl
 // other users of the machine cannot see it.
 type capArg string
 
-func (a capArg) parse(std streams) (decode.Cap, error) {
+func (a capArg) parse(std streams) (caps.Cap, error) {
 	text := string(a)
 	if text == "-" {
 		// The longest cap is a LIT cap, which holds its file.
 		line, err := io.ReadAll(io.LimitReader(std.in, 1<<20))
 		if err != nil {
-			return decode.Cap{}, fmt.Errorf("reading the cap from standard input: %w", err)
+			return caps.Cap{}, fmt.Errorf("reading the cap from standard input: %w", err)
 		}
 		text = string(line)
 	}
-	cap, err := decode.ParseCap(strings.TrimSpace(text))
+	cap, err := caps.Parse(strings.TrimSpace(text))
 	if err != nil {
-		var unsupported *decode.UnsupportedCapError
+		var unsupported *caps.UnsupportedError
 		if errors.As(err, &unsupported) {
-			return decode.Cap{}, err
+			return caps.Cap{}, err
 		}
-		return decode.Cap{}, &usageError{err}
+		return caps.Cap{}, &usageError{err}
 	}
 	return cap, nil
 }

@@ -18,6 +18,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"spillway/decode"
+	"spillway/decode/grid"
 )
 
 type gridImportCmd struct {
@@ -326,7 +327,7 @@ func (a announcement) permutationSeed() ([]byte, error) {
 		return parseSeed(a.seed)
 	}
 	if key := publicKey.FindStringSubmatch(a.key); key != nil {
-		seed, err := base32Lower.DecodeString(key[1])
+		seed, err := grid.ParseBase32(key[1])
 		if err != nil {
 			return nil, errors.New("its key is not base32")
 		}

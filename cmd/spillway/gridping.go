@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/caps"
 )
 
 type gridPingCmd struct {
@@ -24,13 +25,13 @@ type gridPingCmd struct {
 }
 
 func (c *gridPingCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
-	var file *decode.VerifyCap
+	var file *caps.Verifier
 	if c.Cap != "" {
 		cap, err := c.Cap.parse(std)
 		if err != nil {
 			return err
 		}
-		v, ok := cap.VerifyCap()
+		v, ok := cap.Verifier()
 		if !ok {
 			return usagef("this cap holds its file itself: there are no shares of it")
 		}
@@ -89,7 +90,7 @@ type sharePing struct {
 	Total    int `json:"total"`
 }
 
-func newPingReport(pings []decode.ServerPing, file *decode.VerifyCap) pingReport {
+func newPingReport(pings []decode.ServerPing, file *caps.Verifier) pingReport {
 	r := pingReport{Servers: []serverPing{}}
 	distinct := map[int]bool{}
 	for _, p := range pings {
@@ -114,8 +115,7 @@ func newPingReport(pings []decode.ServerPing, file *decode.VerifyCap) pingReport
 		r.Servers = append(r.Servers, s)
 	}
 	if file != nil {
-		k, n := file.Shares()
-		r.Shares = &sharePing{Distinct: len(distinct), Needed: k, Total: n}
+		r.Shares = &sharePing{Distinct: len(distinct), Needed: file.K, Total: file.N}
 	}
 	return r
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,8 @@ import (
 	"strings"
 
 	"spillway/decode"
+	"spillway/decode/grid"
+	"spillway/decode/zfec"
 )
 
 type putCmd struct {
@@ -29,8 +30,8 @@ type putCmd struct {
 }
 
 func (c *putCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
-	if c.K < 1 || c.N < c.K || c.N > decode.MaxShares {
-		return usagef("--k %d and --n %d are not 1 <= k <= n <= %d", c.K, c.N, decode.MaxShares)
+	if c.K < 1 || c.N < c.K || c.N > zfec.MaxShares {
+		return usagef("--k %d and --n %d are not 1 <= k <= n <= %d", c.K, c.N, zfec.MaxShares)
 	}
 	if c.Happy < 0 || c.Happy > c.N {
 		return usagef("--happy %d is not 1 to --n %d", c.Happy, c.N)
@@ -94,21 +95,18 @@ func secret(name, file, flag string) ([]byte, error) {
 	}
 	made := make([]byte, 32)
 	rand.Read(made)
-	if err := writeSecret(file, base32Lower.EncodeToString(made)); err != nil {
+	if err := writeSecret(file, grid.Base32(made)); err != nil {
 		return nil, fmt.Errorf("keeping the %s secret: %w", name, err)
 	}
 	return readSecret(name, file) // another process may have been faster
 }
-
-// base32Lower is Tahoe-LAFS's: RFC 4648's alphabet in lower case, unpadded.
-var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 func readSecret(name, file string) ([]byte, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the %s secret: %w", name, err)
 	}
-	secret, err := base32Lower.DecodeString(string(bytes.TrimSpace(text)))
+	secret, err := grid.ParseBase32(string(bytes.TrimSpace(text)))
 	if err != nil {
 		return nil, fmt.Errorf("the %s secret in %s is not base32 in lower case, as a Tahoe-LAFS node keeps it in its private directory", name, file)
 	}

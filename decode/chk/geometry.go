@@ -8,12 +8,12 @@ import (
 	"fmt"
 
 	"spillway/decode/hashtree"
+	"spillway/decode/zfec"
 )
 
 // Bounds on what a share or its UEB may claim. They keep every sum of offsets
 // and lengths within an int64.
 const (
-	MaxShares   = 256
 	maxSize     = 1 << 62
 	maxSegments = 1 << 48
 )
@@ -39,8 +39,8 @@ func NewGeometry(size, maxSegment int64, k, n int) (Geometry, error) {
 // check tells whether all that is computed from g stays in range.
 func (g Geometry) check() error {
 	switch {
-	case g.K < 1 || g.K > g.N || g.N > MaxShares:
-		return fmt.Errorf("chk: %d-of-%d is not 1 <= k <= n <= %d", g.K, g.N, MaxShares)
+	case g.K < 1 || g.K > g.N || g.N > zfec.MaxShares:
+		return fmt.Errorf("chk: %d-of-%d is not 1 <= k <= n <= %d", g.K, g.N, zfec.MaxShares)
 	case g.Size < 1 || g.Size >= maxSize:
 		return fmt.Errorf("chk: a file of %d bytes", g.Size)
 	case g.SegmentSize < 1 || g.SegmentSize >= maxSize || g.SegmentSize%int64(g.K) != 0:

@@ -25,10 +25,27 @@ type BriefError interface {
 // grants no reading.
 type StorageIndex [16]byte
 
+// String returns the 26 characters of lower-case base32 that servers use.
+func (si StorageIndex) String() string { return Base32(si[:]) }
+
+// encoding is Tahoe-LAFS's: RFC 4648's alphabet in lower case, unpadded
+// (src/allmydata/util/base32.py).
 var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// String returns the 26 characters of lower-case base32 that servers use.
-func (si StorageIndex) String() string { return encoding.EncodeToString(si[:]) }
+// Base32 returns b as Tahoe-LAFS writes it: storage indexes, keys, seeds and secrets.
+func Base32(b []byte) string { return encoding.EncodeToString(b) }
+
+var errBase32 = errors.New("not base32 in lower case")
+
+// ParseBase32 is the inverse of Base32, and strict: there is one text for each sequence of
+// bytes. The error quotes nothing of the text, which may be a secret.
+func ParseBase32(text string) ([]byte, error) {
+	b, err := encoding.DecodeString(text)
+	if err != nil || Base32(b) != text {
+		return nil, errBase32
+	}
+	return b, nil
+}
 
 // Server is one storage server. Its methods may be called concurrently.
 // A Server keeps no connection or file open between calls that it does not

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/decode/grid"
 	"spillway/scripts/internal/compare"
 	"spillway/scripts/internal/distance"
@@ -151,15 +151,15 @@ func (l *lab) upload(ctx context.Context, seed uint64, size int64) (*file, error
 		return nil, fmt.Errorf("uploading: %w", err)
 	}
 	up := &file{cap: strings.TrimSpace(string(out)), size: size}
-	cap, err := decode.ParseCap(up.cap)
+	cap, err := caps.Parse(up.cap)
 	if err != nil {
 		return nil, err
 	}
-	verify, ok := cap.VerifyCap()
+	verify, ok := cap.Verifier()
 	if !ok {
 		return nil, errors.New("the file is too small to have shares")
 	}
-	up.si = verify.StorageIndex()
+	up.si = verify.StorageIndex
 	for _, dir := range l.shares {
 		found, err := filepath.Glob(filepath.Join(dir, "shares", "??", up.si.String(), "*"))
 		if err != nil || len(found) != 1 {

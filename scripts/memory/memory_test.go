@@ -17,7 +17,7 @@ import (
 	"strings"
 	"testing"
 
-	"spillway/decode"
+	"spillway/decode/caps"
 	"spillway/scripts/internal/gateway"
 	"spillway/scripts/internal/need"
 	"spillway/scripts/internal/sample"
@@ -110,12 +110,12 @@ func twin(t *testing.T, storage []string, cap string, i int) string {
 
 // shares returns the directory of a cap's shares within each storage directory.
 func shares(t *testing.T, text string) string {
-	cap, err := decode.ParseCap(text)
+	cap, err := caps.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, _ := cap.VerifyCap()
-	si := v.StorageIndex().String()
+	v, _ := cap.Verifier()
+	si := v.StorageIndex.String()
 	return filepath.Join("shares", si[:2], si)
 }
 

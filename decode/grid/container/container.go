@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"spillway/decode/grid"
+	"spillway/decode/zfec"
 )
 
 // An immutable container:
@@ -25,7 +26,6 @@ import (
 const (
 	HeaderSize = 0x0c                        // bytes before the share
 	LeaseSize  = 4 + 32 + 32 + 4             // bytes of each lease: owner, two secrets, expiry
-	MaxShares  = 256                         // share numbers lie below: zfec knows no more
 	leaseCount = 8                           // where the number of leases stands
 	version    = 2                           // of the containers that are written
 	owner      = 1                           // stands in every lease that Tahoe-LAFS writes; 0 means no owner
@@ -47,7 +47,7 @@ func Slot(si grid.StorageIndex) string {
 // what is none.
 func ParseNumber(name string) (num int, ok bool) {
 	num, err := strconv.Atoi(name)
-	return num, err == nil && num >= 0 && num < MaxShares && strconv.Itoa(num) == name
+	return num, err == nil && num >= 0 && num < zfec.MaxShares && strconv.Itoa(num) == name
 }
 
 // ShareSize returns the length in bytes of the share in a container of size bytes which begins

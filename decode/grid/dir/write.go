@@ -14,6 +14,7 @@ import (
 
 	"spillway/decode/grid"
 	"spillway/decode/grid/container"
+	"spillway/decode/zfec"
 )
 
 // Create begins a share in shares/incoming. The storage directory must exist; its
@@ -23,7 +24,7 @@ func (s *Server) Create(ctx context.Context, si grid.StorageIndex, num int, size
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if num < 0 || num >= container.MaxShares || size < 0 {
+	if num < 0 || num >= zfec.MaxShares || size < 0 {
 		return nil, fmt.Errorf("%w: share %d of %d bytes", fs.ErrInvalid, num, size)
 	}
 	if _, err := os.Stat(s.path); err != nil {

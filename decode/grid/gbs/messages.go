@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/big"
 	"slices"
+	"spillway/decode/zfec"
 	"strings"
 	"unicode"
 
@@ -73,12 +74,12 @@ func (s *shareSet) UnmarshalCBOR(b []byte) error {
 	if err := decoding.Unmarshal(tag.Content, &nums); err != nil {
 		return err
 	}
-	if len(nums) > maxShares {
+	if len(nums) > zfec.MaxShares {
 		return fmt.Errorf("there are %d shares", len(nums))
 	}
 	*s = make(shareSet, 0, len(nums))
 	for _, n := range nums {
-		if n >= maxShares {
+		if n >= zfec.MaxShares {
 			return fmt.Errorf("there is a share number %d", n)
 		}
 		*s = append(*s, int(n))

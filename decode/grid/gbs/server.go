@@ -34,7 +34,6 @@ const (
 	abortTimeout   = 10 * time.Second
 	maxHeader      = 32 << 10 // bytes of an answer's header; real ones have some 200
 	maxDiscard     = 4 << 10  // of an unwanted body that is read so that its connection can be used again
-	maxShares      = 256      // zfec knows no more
 )
 
 // Server is one storage server. It keeps up to sixteen connections for 45 seconds after

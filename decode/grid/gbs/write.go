@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"spillway/decode/grid"
+	"spillway/decode/zfec"
 )
 
 // How an upload goes over the wire:
@@ -44,7 +45,7 @@ func secretValue(kind string, secret []byte) string {
 
 // Create has the server set aside space for the share and lease it.
 func (s *Server) Create(ctx context.Context, si grid.StorageIndex, num int, size int64, lease grid.Lease) (grid.Upload, error) {
-	if num < 0 || num >= maxShares || size <= 0 {
+	if num < 0 || num >= zfec.MaxShares || size <= 0 {
 		return nil, fmt.Errorf("%w: share %d of %d bytes", fs.ErrInvalid, num, size)
 	}
 	if ctx.Err() != nil {

@@ -16,6 +16,7 @@ import (
 
 	"spillway/decode/grid"
 	"spillway/decode/grid/container"
+	"spillway/decode/zfec"
 )
 
 // How a share is uploaded. S3 takes an object in parts of 5 MiB at least, each whole; an encoder
@@ -44,7 +45,7 @@ var errStalled = errors.New("the server takes and says nothing")
 // not; the container gets one that nobody can renew. Two uploads of one share by the same
 // Server are refused; others do not see each other, and the first one to be committed stays.
 func (s *Server) Create(ctx context.Context, si grid.StorageIndex, num int, size int64, _ grid.Lease) (grid.Upload, error) {
-	if num < 0 || num >= container.MaxShares || size <= 0 {
+	if num < 0 || num >= zfec.MaxShares || size <= 0 {
 		return nil, fmt.Errorf("%w: share %d of %d bytes", fs.ErrInvalid, num, size)
 	}
 	if ctx.Err() != nil {

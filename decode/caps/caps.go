@@ -1,7 +1,11 @@
-package decode
+// Package caps knows what the capabilities of Tahoe-LAFS say
+// (docs/specifications/uri.rst), what follows from one, and that none leaks: a Cap is printed
+// as its kind and an ID, whatever verb or logger prints it, and no error quotes one.
+//
+// All of it is pure: nothing is read or asked, and nothing here changes.
+package caps
 
 import (
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,39 +16,37 @@ import (
 
 	"spillway/decode/grid"
 	"spillway/decode/hashtree"
+	"spillway/decode/zfec"
 )
 
-// ErrMalformedCap: the text is no capability. It matches fs.ErrInvalid.
-var ErrMalformedCap error = malformedCap{}
+// ErrMalformed: the text is no capability. It matches fs.ErrInvalid.
+var ErrMalformed error = malformed{}
 
-type malformedCap struct{}
+type malformed struct{}
 
-func (malformedCap) Error() string { return "decode: malformed capability" }
-func (malformedCap) Unwrap() error { return fs.ErrInvalid }
+func (malformed) Error() string { return "malformed capability" }
+func (malformed) Unwrap() error { return fs.ErrInvalid }
 
-// UnsupportedCapError: a capability of a kind that cannot be downloaded. It
+// UnsupportedError: a capability of a kind that cannot be downloaded. It
 // matches errors.ErrUnsupported.
-type UnsupportedCapError struct {
+type UnsupportedError struct {
 	Kind     string // the cap's prefix, such as "URI:DIR2-RO"
 	Verifier bool   // a verify cap: it names a file and grants no reading
 }
 
-func (e *UnsupportedCapError) Error() string {
+func (e *UnsupportedError) Error() string {
 	switch {
 	case e.Verifier:
-		return "decode: a verify capability (" + e.Kind + ") grants no reading"
+		return "a verify capability (" + e.Kind + ") grants no reading"
 	case strings.HasPrefix(e.Kind, "URI:DIR2"):
-		return "decode: directories (" + e.Kind + ") are not supported"
+		return "directories (" + e.Kind + ") are not supported"
 	case strings.HasPrefix(e.Kind, "URI:SSK"), strings.HasPrefix(e.Kind, "URI:MDMF"):
-		return "decode: mutable files (" + e.Kind + ") are not supported"
+		return "mutable files (" + e.Kind + ") are not supported"
 	}
-	return "decode: capabilities of the kind " + e.Kind + " are not supported"
+	return "capabilities of the kind " + e.Kind + " are not supported"
 }
 
-func (e *UnsupportedCapError) Unwrap() error { return errors.ErrUnsupported }
-
-// MaxShares is the greatest number of shares a file can have: zfec computes in GF(2^8).
-const MaxShares = 256
+func (e *UnsupportedError) Unwrap() error { return errors.ErrUnsupported }
 
 // maxSize bounds the size of a file, in bytes, so that sums of sizes and offsets fit an int64.
 const maxSize = 1 << 62
@@ -72,30 +74,30 @@ func seal(f capFields) Cap { return Cap{unique.Make(sealed{unique.Make(f)})} }
 type capFields struct {
 	literal bool
 	data    string        // LIT: the file
-	key     [16]byte      // CHK
+	key     Key           // CHK
 	ueb     hashtree.Hash // CHK
 	k, n    int
 	size    int64
 }
 
-// ParseCap parses the text of a cap, whose colons are raw. It is strict: there is one
-// text for each cap. Errors: ErrMalformedCap, *UnsupportedCapError. No
+// Parse parses the text of a cap, whose colons are raw. It is strict: there is one
+// text for each cap. Errors: ErrMalformed, *UnsupportedError. No
 // error holds a part of the text beyond the kind of the cap.
-func ParseCap(text string) (Cap, error) {
+func Parse(text string) (Cap, error) {
 	if rest, ok := strings.CutPrefix(text, prefixCHK); ok {
 		return parseCHK(rest)
 	}
 	if rest, ok := strings.CutPrefix(text, prefixLIT); ok {
-		data, err := decodeBase32(rest, -1)
+		data, err := parseBase32(rest, -1)
 		if err != nil {
-			return Cap{}, fmt.Errorf("%w: the data %w", ErrMalformedCap, err)
+			return Cap{}, fmt.Errorf("%w: the data %w", ErrMalformed, err)
 		}
-		return literalCap(data), nil
+		return NewLiteral(data), nil
 	}
 	if kind, ok := capKind(text); ok {
-		return Cap{}, &UnsupportedCapError{Kind: kind, Verifier: strings.HasSuffix(kind, "-Verifier")}
+		return Cap{}, &UnsupportedError{Kind: kind, Verifier: strings.HasSuffix(kind, "-Verifier")}
 	}
-	return Cap{}, fmt.Errorf("%w: it does not begin with URI: and a kind", ErrMalformedCap)
+	return Cap{}, fmt.Errorf("%w: it does not begin with URI: and a kind", ErrMalformed)
 }
 
 // capKind returns the prefix of a cap. What it accepts cannot hold a secret,
@@ -114,14 +116,15 @@ func capKind(text string) (string, bool) {
 	return "URI:" + kind, true
 }
 
-func literalCap(data []byte) Cap {
+// NewLiteral returns the LIT cap that holds the file.
+func NewLiteral(data []byte) Cap {
 	return seal(capFields{literal: true, data: string(data), size: int64(len(data))})
 }
 
 func parseCHK(rest string) (Cap, error) {
 	f := capFields{}
 	if err := parseFields(rest, f.key[:], "key", &f); err != nil {
-		return Cap{}, fmt.Errorf("%w: %w", ErrMalformedCap, err)
+		return Cap{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return seal(f), nil
 }
@@ -133,18 +136,18 @@ func parseFields(rest string, first []byte, name string, f *capFields) error {
 	if len(parts) != 5 {
 		return errors.New("it has not five fields")
 	}
-	b, err := decodeBase32(parts[0], len(first))
+	b, err := parseBase32(parts[0], len(first))
 	if err != nil {
 		return fmt.Errorf("the %s %w", name, err)
 	}
 	copy(first, b)
-	if b, err = decodeBase32(parts[1], len(f.ueb)); err != nil {
+	if b, err = parseBase32(parts[1], len(f.ueb)); err != nil {
 		return fmt.Errorf("the hash %w", err)
 	}
 	copy(f.ueb[:], b)
 	k, okK := parseDecimal(parts[2])
 	n, okN := parseDecimal(parts[3])
-	if !okK || !okN || k < 1 || k > n || n > MaxShares {
+	if !okK || !okN || k < 1 || k > n || n > zfec.MaxShares {
 		return errors.New("the numbers of shares are not 1 <= k <= n <= 256")
 	}
 	size, ok := parseDecimal(parts[4])
@@ -161,16 +164,13 @@ func parseDecimal(s string) (int64, bool) {
 	return v, err == nil && v >= 0 && strconv.FormatInt(v, 10) == s
 }
 
-var base32Encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
 var errBase32 = errors.New("is not strict base32 of the right length")
 
-// decodeBase32 decodes s, which must be exactly what encoding would give and,
-// unless size is negative, size bytes long.
-func decodeBase32(s string, size int) ([]byte, error) {
-	b, err := base32Encoding.DecodeString(s)
-	if err != nil || base32Encoding.EncodeToString(b) != s || (size >= 0 && len(b) != size) {
-		return nil, errBase32 // the decoder's own error might quote the secret
+// parseBase32 is grid.ParseBase32 for text that is size bytes long, unless size is negative.
+func parseBase32(text string, size int) ([]byte, error) {
+	b, err := grid.ParseBase32(text)
+	if err != nil || (size >= 0 && len(b) != size) {
+		return nil, errBase32
 	}
 	return b, nil
 }
@@ -187,11 +187,37 @@ func (c Cap) fields() capFields {
 func (c Cap) Reveal() string {
 	f := c.fields()
 	if f.literal {
-		return prefixLIT + base32Encoding.EncodeToString([]byte(f.data))
+		return prefixLIT + grid.Base32([]byte(f.data))
 	}
-	return fmt.Sprintf("%s%s:%s:%d:%d:%d", prefixCHK, base32Encoding.EncodeToString(f.key[:]),
-		base32Encoding.EncodeToString(f.ueb[:]), f.k, f.n, f.size)
+	return fmt.Sprintf("%s%s:%s:%d:%d:%d", prefixCHK, grid.Base32(f.key[:]),
+		grid.Base32(f.ueb[:]), f.k, f.n, f.size)
 }
+
+// Key is what a CHK file is encrypted with, by AES-128-CTR. It is a secret: whoever has it and
+// finds the shares can read the file.
+type Key [16]byte
+
+// StorageIndex returns the name of the shares of the file that is encrypted with the key
+// (storage_index_hash in src/allmydata/util/hashutil.py).
+func (k Key) StorageIndex() (index grid.StorageIndex) {
+	h := hashtree.Tagged(hashtree.StorageIndexTag, k[:])
+	copy(index[:], h[:])
+	return index
+}
+
+// String keeps the key from fmt.
+func (Key) String() string { return "key" }
+
+// GoString keeps the key from fmt.
+func (Key) GoString() string { return "key" }
+
+// NewCHK returns the read cap of a file: v's, whose storage index must be the key's.
+func NewCHK(key Key, v Verifier) Cap {
+	return seal(capFields{key: key, ueb: v.UEBHash, k: v.K, n: v.N, size: v.Size})
+}
+
+// Key returns what the file is encrypted with; of a LIT cap, zeros.
+func (c Cap) Key() Key { return c.fields().key }
 
 // idTag is our own; it is never written to a grid.
 const idTag hashtree.Tag = "spillway_cap_to_id_v1"
@@ -200,7 +226,7 @@ const idTag hashtree.Tag = "spillway_cap_to_id_v1"
 // of base32, the same on every instance and after every restart.
 func (c Cap) ID() string {
 	id := hashtree.Tagged(idTag, []byte(c.Reveal()))
-	return base32Encoding.EncodeToString(id[:16])
+	return grid.Base32(id[:16])
 }
 
 // Size returns the length of the file in bytes.
@@ -229,54 +255,46 @@ func (c Cap) GoString() string { return c.String() }
 // LogValue returns String as a value for log/slog.
 func (c Cap) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// VerifyCap names a CHK file and proves its crypttext; it grants no reading.
-// VerifyCaps are comparable with ==.
-type VerifyCap struct {
-	index grid.StorageIndex
-	ueb   hashtree.Hash
-	k, n  int
-	size  int64
+// Verifier is a verify cap: it names a CHK file and proves its crypttext, and grants no
+// reading. Verifiers are comparable with ==.
+type Verifier struct {
+	StorageIndex grid.StorageIndex // under which servers keep the file's shares
+	UEBHash      hashtree.Hash
+	K, N         int   // shares that the file needs, and that were made of it
+	Size         int64 // of the file, in bytes
 }
 
-// ParseVerifyCap parses the text of a URI:CHK-Verifier cap. Errors:
-// ErrMalformedCap, *UnsupportedCapError.
-func ParseVerifyCap(text string) (VerifyCap, error) {
+// ParseVerifier parses the text of a URI:CHK-Verifier cap. Errors: ErrMalformed,
+// *UnsupportedError.
+func ParseVerifier(text string) (Verifier, error) {
 	rest, ok := strings.CutPrefix(text, prefixVerifier)
 	if !ok {
 		if kind, ok := capKind(text); ok {
-			return VerifyCap{}, &UnsupportedCapError{Kind: kind, Verifier: strings.HasSuffix(kind, "-Verifier")}
+			return Verifier{}, &UnsupportedError{Kind: kind, Verifier: strings.HasSuffix(kind, "-Verifier")}
 		}
-		return VerifyCap{}, fmt.Errorf("%w: it does not begin with %s", ErrMalformedCap, prefixVerifier)
+		return Verifier{}, fmt.Errorf("%w: it does not begin with %s", ErrMalformed, prefixVerifier)
 	}
-	var v VerifyCap
+	var v Verifier
 	var f capFields
-	if err := parseFields(rest, v.index[:], "storage index", &f); err != nil {
-		return VerifyCap{}, fmt.Errorf("%w: %w", ErrMalformedCap, err)
+	if err := parseFields(rest, v.StorageIndex[:], "storage index", &f); err != nil {
+		return Verifier{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	v.ueb, v.k, v.n, v.size = f.ueb, f.k, f.n, f.size
+	v.UEBHash, v.K, v.N, v.Size = f.ueb, f.k, f.n, f.size
 	return v, nil
 }
 
-// VerifyCap returns the verify cap of a CHK cap; a LIT cap has none.
-func (c Cap) VerifyCap() (VerifyCap, bool) {
+// IsVerifier tells whether the text is meant to be a verify cap of an immutable file.
+func IsVerifier(text string) bool { return strings.HasPrefix(text, prefixVerifier) }
+
+// Verifier returns the verify cap of a CHK cap; a LIT cap has none.
+func (c Cap) Verifier() (Verifier, bool) {
 	f := c.fields()
 	if f.literal {
-		return VerifyCap{}, false
+		return Verifier{}, false
 	}
-	h := hashtree.Tagged(hashtree.StorageIndexTag, f.key[:])
-	v := VerifyCap{ueb: f.ueb, k: f.k, n: f.n, size: f.size}
-	copy(v.index[:], h[:])
+	v := Verifier{StorageIndex: f.key.StorageIndex(), UEBHash: f.ueb, K: f.k, N: f.n, Size: f.size}
 	return v, true
 }
 
-// StorageIndex returns the name under which servers keep the file's shares.
-func (v VerifyCap) StorageIndex() grid.StorageIndex { return v.index }
-
-// Shares returns how many different shares the file needs, k, and how many were made of it, n.
-func (v VerifyCap) Shares() (k, n int) { return v.k, v.n }
-
-// Size returns the length of the file in bytes.
-func (v VerifyCap) Size() int64 { return v.size }
-
 // String returns the kind and the storage index.
-func (v VerifyCap) String() string { return prefixVerifier + v.index.String() }
+func (v Verifier) String() string { return prefixVerifier + v.StorageIndex.String() }

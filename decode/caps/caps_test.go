@@ -1,8 +1,7 @@
-package decode_test
+package caps_test
 
 import (
 	"bytes"
-	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"spillway/decode"
+	"spillway/decode/caps"
 )
 
 const (
@@ -29,7 +28,7 @@ func TestParseCap(t *testing.T) {
 		"URI:LIT:",
 		"URI:LIT:krugkidfnzsc4",
 	} {
-		c, err := decode.ParseCap(text)
+		c, err := caps.Parse(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -37,22 +36,22 @@ func TestParseCap(t *testing.T) {
 		if c.Reveal() != text {
 			t.Errorf("Reveal: %s, want %s", c.Reveal(), text)
 		}
-		again, _ := decode.ParseCap(text)
+		again, _ := caps.Parse(text)
 		if again != c || again.ID() != c.ID() || len(c.ID()) != 26 {
 			t.Errorf("%s: not equal to itself, or an ID that is none: %s", text, c.ID())
 		}
 	}
-	c, _ := decode.ParseCap("URI:LIT:krugkidfnzsc4")
+	c, _ := caps.Parse("URI:LIT:krugkidfnzsc4")
 	if b, ok := c.Literal(); !ok || string(b) != "The end." || c.Size() != 8 {
 		t.Errorf("literal %q %v, size %d", b, ok, c.Size())
 	}
-	c, _ = decode.ParseCap(chkText)
+	c, _ = caps.Parse(chkText)
 	if _, ok := c.Literal(); ok || c.Size() != 56 {
 		t.Errorf("literal %v, size %d", ok, c.Size())
 	}
-	v, _ := c.VerifyCap()
-	w, err := decode.ParseVerifyCap(verText)
-	if err != nil || v != w || v.StorageIndex().String() != "q37z5mj57lewkjcal626cpqigm" || v.Size() != 56 {
+	v, _ := c.Verifier()
+	w, err := caps.ParseVerifier(verText)
+	if err != nil || v != w || v.StorageIndex.String() != "q37z5mj57lewkjcal626cpqigm" || v.Size != 56 {
 		t.Errorf("verify caps %v and %v (%v)", v, w, err)
 	}
 }
@@ -81,8 +80,8 @@ func TestParseCapMalformed(t *testing.T) {
 		strings.Replace(chkText, ":3:10:56", ":3:10:5_6", 1),
 		"URI:LIT:a", "URI:LIT:ab", "URI:LIT:abc", "URI:LIT:AA", "URI:LIT:aa=", "URI:LIT:a a",
 	} {
-		c, err := decode.ParseCap(text)
-		if !errors.Is(err, decode.ErrMalformedCap) || !errors.Is(err, fs.ErrInvalid) || c != (decode.Cap{}) {
+		c, err := caps.Parse(text)
+		if !errors.Is(err, caps.ErrMalformed) || !errors.Is(err, fs.ErrInvalid) || c != (caps.Cap{}) {
 			t.Errorf("%q: %v, %v", text, c, err)
 			continue
 		}
@@ -102,13 +101,13 @@ func TestParseCapUnsupported(t *testing.T) {
 		"URI:DIR2-MDMF": false, "URI:DIR2-MDMF-RO": false, "URI:DIR2-MDMF-Verifier": true,
 		"URI:FUTURE9": false,
 	} {
-		_, err := decode.ParseCap(kind + ":" + secret)
-		var unsupported *decode.UnsupportedCapError
+		_, err := caps.Parse(kind + ":" + secret)
+		var unsupported *caps.UnsupportedError
 		if !errors.As(err, &unsupported) || unsupported.Kind != kind || unsupported.Verifier != verifier {
 			t.Errorf("%s: %v", kind, err)
 			continue
 		}
-		if !errors.Is(err, errors.ErrUnsupported) || errors.Is(err, decode.ErrMalformedCap) ||
+		if !errors.Is(err, errors.ErrUnsupported) || errors.Is(err, caps.ErrMalformed) ||
 			strings.Contains(err.Error(), keyText) || !strings.Contains(err.Error(), kind) {
 			t.Errorf("%s: %v", kind, err)
 		}
@@ -118,15 +117,15 @@ func TestParseCapUnsupported(t *testing.T) {
 // TestCapRedacted formats a Cap in every way that might end in a log.
 func TestCapRedacted(t *testing.T) {
 	for _, text := range []string{chkText, "URI:LIT:krugkidfnzsc4krugkidfnzsc4"} {
-		c, err := decode.ParseCap(text)
+		c, err := caps.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		nested := struct {
-			hidden decode.Cap
-			Shown  decode.Cap
-			list   []decode.Cap
-		}{c, c, []decode.Cap{c}}
+			hidden caps.Cap
+			Shown  caps.Cap
+			list   []caps.Cap
+		}{c, c, []caps.Cap{c}}
 		var b bytes.Buffer
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p", "%08.3f", "%#x", "% x"} {
 			fmt.Fprintf(&b, verb+"\n", c)
@@ -160,20 +159,16 @@ func FuzzParseCap(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := decode.ParseCap(text)
+		c, err := caps.Parse(text)
 		if err == nil && c.Reveal() != text {
 			t.Errorf("%q is accepted for %q", text, c.Reveal())
 		}
-		var unsupported *decode.UnsupportedCapError
-		if err != nil && !errors.Is(err, decode.ErrMalformedCap) && !errors.As(err, &unsupported) {
+		var unsupported *caps.UnsupportedError
+		if err != nil && !errors.Is(err, caps.ErrMalformed) && !errors.As(err, &unsupported) {
 			t.Errorf("%q: %v", text, err)
 		}
-		if v, err := decode.ParseVerifyCap(text); err == nil && v.Size() < 1 {
-			t.Errorf("%q: size %d", text, v.Size())
+		if v, err := caps.ParseVerifier(text); err == nil && v.Size < 1 {
+			t.Errorf("%q: size %d", text, v.Size)
 		}
 	})
-}
-
-func base32Text(b []byte) string {
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))
 }
