@@ -9,13 +9,15 @@ import (
 	"sync"
 	"testing"
 
-	"spillway/decode"
+	"spillway/decode/decodetest"
+	"spillway/decode/fleet"
 	"spillway/decode/grid"
+	"spillway/decode/grid/gridtest"
 )
 
 // reporter is a server that can be told of corrupt shares.
 type reporter struct {
-	*memServer
+	*gridtest.Faulty
 	onReport func(ctx context.Context) error // if not nil, its error is the result
 
 	mu    sync.Mutex
@@ -37,26 +39,23 @@ func TestAdvise(t *testing.T) {
 	for name, onReport := range map[string]func(ctx context.Context) error{
 		"heard":   nil,
 		"refused": func(context.Context) error { return errors.New("broken on purpose") },
-		"frozen":  hang,
+		"frozen":  gridtest.Hang,
 	} {
 		t.Run(name, func(t *testing.T) {
-			servers, data := newGrid(1), plaintext(300_000)
-			c := put(t, servers, data, decode.PutOptions{K: 2, N: 4, SegmentSize: 1000})
-			si := storageIndex(t, c)
+			servers, data := gridtest.New(1), decodetest.Plaintext(300_000)
+			c := put(t, servers, data, putOptions{K: 2, N: 4, SegmentSize: 1000})
+			si := decodetest.StorageIndex(t, c)
 			for _, num := range []int{0, 1} {
-				b := servers[0].shares[si][num]
+				b := servers[0].Held[si][num]
 				for at := 100; at < len(b)/2; at += 500 {
 					b[at] ^= 1
 				}
 			}
-			r := &reporter{memServer: servers[0], onReport: onReport}
-			var log logBook
-			client, err := decode.New(decode.Config{Servers: []decode.Server{{Server: r}}, Log: log.logger()})
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := &reporter{Faulty: servers[0], onReport: onReport}
+			var log decodetest.LogBook
+			client, members := config{Servers: []fleet.Server{{Server: r}}, Log: log.Logger()}.open(t)
 			for range 2 {
-				if got, err := get(t.Context(), client, c); err != nil || !bytes.Equal(got, data) {
+				if got, err := decodetest.Get(t.Context(), client, c); err != nil || !bytes.Equal(got, data) {
 					t.Errorf("%v", err)
 				}
 			}
@@ -64,15 +63,15 @@ func TestAdvise(t *testing.T) {
 			if name == "frozen" {
 				want = 1
 			}
-			if err := client.Close(); err != nil {
+			if err := errors.Join(client.Close(), members.Close()); err != nil {
 				t.Error(err)
 			}
 			slices.Sort(r.heard)
 			if len(r.heard) != want || (want == 2 && (r.heard[0] == r.heard[1] || r.heard[0] != fmt.Sprintf("%v/0: block 0: it does not match its hash", si))) {
 				t.Errorf("%q", r.heard)
 			}
-			if n := len(log.lines("not told", "broken on purpose")); (name == "refused") != (n > 0) {
-				t.Errorf("the log:\n%s", log.b.String())
+			if n := len(log.Lines("not told", "broken on purpose")); (name == "refused") != (n > 0) {
+				t.Errorf("the log:\n%s", log.B.String())
 			}
 		})
 	}
@@ -80,21 +79,18 @@ func TestAdvise(t *testing.T) {
 
 // TestCheckAdvises: who checks a file has the servers told as well, before the Client is closed.
 func TestCheckAdvises(t *testing.T) {
-	servers := newGrid(1)
-	c := put(t, servers, plaintext(300_000), decode.PutOptions{K: 2, N: 4, SegmentSize: 1000})
-	b := servers[0].shares[storageIndex(t, c)][3]
+	servers := gridtest.New(1)
+	c := put(t, servers, decodetest.Plaintext(300_000), putOptions{K: 2, N: 4, SegmentSize: 1000})
+	b := servers[0].Held[decodetest.StorageIndex(t, c)][3]
 	b[len(b)/4] ^= 1
-	r := &reporter{memServer: servers[0]}
-	client, err := decode.New(decode.Config{Servers: []decode.Server{{Server: r}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := &reporter{Faulty: servers[0]}
+	client, members := config{Servers: []fleet.Server{{Server: r}}}.open(t)
 	for range 2 {
 		if report, err := client.Check(t.Context(), c); err != nil || report.GoodDistinct != 3 {
 			t.Errorf("%+v, %v", report, err)
 		}
 	}
-	if err := client.Close(); err != nil {
+	if err := errors.Join(client.Close(), members.Close()); err != nil {
 		t.Error(err)
 	}
 	if len(r.heard) != 1 {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"testing"
 
-	"spillway/decode"
+	"spillway/decode/decodetest"
+	"spillway/decode/fleet"
 	"spillway/decode/grid"
 	"spillway/decode/grid/dir"
+	"spillway/decode/grid/gridtest"
 	"spillway/decode/hashtree"
 	"spillway/decode/zfec"
 )
@@ -29,7 +31,7 @@ func BenchmarkStageErasure(b *testing.B) {
 			}
 			blocks := make([][]byte, 6)
 			for i := range blocks {
-				blocks[i] = plaintext(size / 3)
+				blocks[i] = decodetest.Plaintext(size / 3)
 			}
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
@@ -49,7 +51,7 @@ func BenchmarkStageHash(b *testing.B) {
 			hasher := hashtree.NewHasher(hashtree.SegmentTag)
 			segments, hashes := make([][]byte, test.segments), make([]hashtree.Hash, test.segments)
 			for i := range segments {
-				segments[i] = plaintext(test.size)
+				segments[i] = decodetest.Plaintext(test.size)
 			}
 			b.SetBytes(int64(test.size * test.segments))
 			b.ReportAllocs()
@@ -69,7 +71,7 @@ func BenchmarkStageRead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	share := plaintext(64 * block * blocks)
+	share := decodetest.Plaintext(64 * block * blocks)
 	if _, err := u.WriteAt(share, 0); err != nil {
 		b.Fatal(err)
 	}
@@ -101,7 +103,7 @@ func BenchmarkStageRead(b *testing.B) {
 }
 
 func BenchmarkStageDecrypt(b *testing.B) {
-	data := plaintext(segment1M)
+	data := decodetest.Plaintext(segment1M)
 	block, err := aes.NewCipher(data[:16])
 	if err != nil {
 		b.Fatal(err)
@@ -117,17 +119,17 @@ func BenchmarkStageDecrypt(b *testing.B) {
 // writer that does nothing.
 func BenchmarkWriteChunks(b *testing.B) {
 	for _, segment := range []int64{128 << 10, 1 << 20} {
-		data := plaintext(16 << 20)
+		data := decodetest.Plaintext(16 << 20)
 		server := dir.New(b.TempDir())
-		servers := newGrid(1)
-		c := put(b, servers, data, decode.PutOptions{SegmentSize: segment})
-		si := storageIndex(b, c)
+		servers := gridtest.New(1)
+		c := put(b, servers, data, putOptions{SegmentSize: segment})
+		si := decodetest.StorageIndex(b, c)
 		for _, choice := range []struct {
 			name string
 			nums []int
 		}{{"parity", []int{7, 8, 9}}, {"primary", []int{0, 1, 2}}} {
 			for _, num := range choice.nums {
-				share := servers[0].shares[si][num]
+				share := servers[0].Held[si][num]
 				u, err := server.Create(b.Context(), si, num, int64(len(share)), grid.Lease{})
 				if err != nil {
 					b.Fatal(err)
@@ -141,7 +143,7 @@ func BenchmarkWriteChunks(b *testing.B) {
 			}
 			b.Run(fmt.Sprintf("segment=%d/%s", segment, choice.name), func(b *testing.B) {
 				// Another client would remember which shares there were.
-				f, err := newClient(b, decode.Config{Servers: []decode.Server{{Server: server}}}).Open(b.Context(), c)
+				f, err := newClient(b, config{Servers: []fleet.Server{{Server: server}}}).Open(b.Context(), c)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"spillway/decode/caps"
+	"spillway/decode/grid"
 	"spillway/decode/hashtree"
 )
 
@@ -64,7 +65,7 @@ func (c *Client) CheckVerifyCap(ctx context.Context, v caps.Verifier) (Report, e
 const checkedAtOnce = 8
 
 func (f *File) check(ctx context.Context) (Report, error) {
-	ctx, done, err := f.join(ctx)
+	ctx, done, err := f.life.Join(ctx)
 	if err != nil {
 		return Report{}, err
 	}
@@ -72,21 +73,19 @@ func (f *File) check(ctx context.Context) (Report, error) {
 	if err := f.awaitServers(ctx); err != nil {
 		return Report{}, err
 	}
-	r := Report{Needed: f.verifier.K, Total: f.verifier.N, Shares: make([]ShareReport, len(f.shares)), Failed: []ServerFailure{}}
-	f.mu.Lock()
-	failed := f.failuresLocked()
-	f.mu.Unlock()
-	for _, e := range failed {
+	shares := f.roster.all()
+	r := Report{Needed: f.verifier.K, Total: f.verifier.N, Shares: make([]ShareReport, len(shares)), Failed: []ServerFailure{}}
+	for _, e := range f.roster.failures() {
 		r.Failed = append(r.Failed, ServerFailure{Server: e.Server, Error: e.Err.Error()})
 	}
-	if f.found != nil {
-		if err := f.setGeometry(f.found); err != nil {
+	if ueb, _ := f.search.result(); ueb != nil {
+		if err := f.setCut(ueb); err != nil {
 			return Report{}, err
 		}
 	}
 	var g errgroup.Group
 	g.SetLimit(checkedAtOnce)
-	for i, s := range f.shares {
+	for i, s := range shares {
 		g.Go(func() error {
 			var problems []string
 			for _, err := range s.check(ctx) {
@@ -118,16 +117,14 @@ func (f *File) check(ctx context.Context) (Report, error) {
 
 // awaitServers waits until every server has answered or failed.
 func (f *File) awaitServers(ctx context.Context) error {
-	f.askServers()
+	f.roster.askRest()
 	for {
-		f.mu.Lock()
-		changed, over, err := f.changed, f.opening == 0, f.fatal
-		f.mu.Unlock()
-		if err != nil || over {
+		rung := f.bell.next()
+		if _, err, over := f.search.state(); err != nil || over {
 			return err
 		}
 		select {
-		case <-changed:
+		case <-rung:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -137,7 +134,7 @@ func (f *File) awaitServers(ctx context.Context) error {
 // problemText says what is wrong without saying again where.
 func problemText(err error) string {
 	var corrupt *CorruptShareError
-	var server ServerError
+	var server grid.ServerError
 	switch {
 	case errors.As(err, &corrupt) && corrupt.Err != nil:
 		return corrupt.Part + ": " + corrupt.Err.Error()
@@ -163,10 +160,10 @@ func (s *share) check(ctx context.Context) (problems []error) {
 	_, err = o.readUEB(ctx)
 	note(err)
 	f := s.file
-	if f.ueb == nil {
+	if f.cut.ueb == nil {
 		return problems // without any UEB nothing else can be verified
 	}
-	note(o.checkTree(ctx, crypttextPart, o.header.CrypttextTree, f.ueb.CrypttextRootHash, nil))
+	note(o.checkTree(ctx, crypttextPart, o.header.CrypttextTree, f.cut.ueb.CrypttextRootHash, nil))
 	root, err := o.provenBlockRoot(ctx)
 	if err != nil {
 		note(err)
@@ -186,7 +183,7 @@ var errReported = errors.New("reported")
 // checkTree verifies every node of a tree of the share and calls visit, if not
 // nil, with the leaves of each page, until that returns an error.
 func (o *openShare) checkTree(ctx context.Context, part string, off int64, root hashtree.Hash, visit func(first int64, leaves []hashtree.Hash) error) error {
-	t := o.file.tree
+	t := o.file.cut.tree
 	walk := func() error {
 		roots, err := t.readRoots(ctx, o, off, root)
 		if err != nil {
@@ -238,20 +235,20 @@ func (o *openShare) checkAbove(ctx context.Context, off, width, first int64, lev
 // checkBlocks verifies the blocks from first on against their hashes; hashes
 // past the last block are ignored.
 func (o *openShare) checkBlocks(ctx context.Context, first int64, leaves []hashtree.Hash) error {
-	g := o.file.ueb
+	g := o.file.cut.ueb
 	hasher := hashtree.NewHasher(hashtree.BlockTag)
 	last := min(first+int64(len(leaves)), g.Segments())
 	if first >= last {
 		return nil
 	}
 	// Several blocks at once, within what a chunk may take.
-	atOnce := min(max(1, min(o.file.memory(1), chunkTarget)/g.BlockSize()), last-first)
-	memory := (atOnce-1)*g.BlockSize() + g.BlockLen(first)
-	if err := o.file.client.memory.acquire(ctx, o.file, memory); err != nil {
+	atOnce := min(max(1, min(o.file.cut.memory(1), chunkTarget)/g.BlockSize()), last-first)
+	needed := (atOnce-1)*g.BlockSize() + g.BlockLen(first)
+	if err := o.file.client.memory.Acquire(ctx, o.file, needed); err != nil {
 		return err
 	}
-	defer o.file.client.memory.release(o.file, memory)
-	buf := make([]byte, memory)
+	defer o.file.client.memory.Release(o.file, needed)
+	buf := make([]byte, needed)
 	for i := first; i < last; {
 		count := min(atOnce, last-i)
 		blocks := buf[:(count-1)*g.BlockSize()+g.BlockLen(i+count-1)]

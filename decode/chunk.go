@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -14,16 +11,21 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
+	"spillway/decode/chk"
+	"spillway/decode/fleet"
+	"spillway/decode/grid"
 	"spillway/decode/hashtree"
+	"spillway/decode/lifetime"
+	"spillway/decode/memory"
 	"spillway/decode/zfec"
 )
 
-// chunk is the state of decoding one chunk or a run of them. It is used again for another one,
-// with its memory and its goroutines.
+// chunk is the state of decoding one chunk or a run of them. It is used again for another one, with
+// its memory and its goroutines. It belongs to the goroutine that took it.
 type chunk struct {
-	file     *File
+	gathering // of the blocks
+
 	taken    int64 // bytes of the Client's memory
 	first    int64 // segment
 	segments int
@@ -32,24 +34,13 @@ type chunk struct {
 	slotLen  int  // bytes that one share has for the chunk
 	apart    bool // blocks are erasure-decoded in scratch, for all segments at once
 
-	out     buffer // crypttext, padded; then plaintext
-	scratch buffer // slots: k for blocks that are read, k more for those computed apart
+	out     memory.Buffer // crypttext, padded; then plaintext
+	scratch memory.Buffer // slots: k for blocks that are read, k more for those computed apart
 
-	reads       []*read // running ones and those whose blocks are there
-	have        []*read // those whose blocks are there, of distinct share numbers
-	spare       []*read // to be used again
-	excluded    exclusions
-	slow        []*share // given up for being late; tried again when nothing else is left
-	ranked      []candidate
-	competitors int // reads begun because others were late
-	used        [zfec.MaxShares]uint8
-	landed      [zfec.MaxShares]bool // a read owns the place of that primary block in out
-	slots       []int                // free, in scratch
-	pieces      [][]byte             // the places in out, by primary block, then segment
-	running     int
-	gathering   time.Duration // until the blocks were there for the first time
-	results     chan *read
-	tick        *time.Timer
+	landed    [zfec.MaxShares]bool // a read owns the place of that primary block in out
+	slots     []int                // free, in scratch
+	pieces    [][]byte             // the places in out, by primary block, then segment
+	gatherFor time.Duration        // until the blocks were there for the first time
 
 	leaves  []hashtree.Hash
 	hashes  []hashtree.Hash
@@ -58,54 +49,53 @@ type chunk struct {
 	segment *hashtree.Hasher
 }
 
-func newChunk() *chunk {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return &chunk{
-		excluded: exclusions{},
-		results:  make(chan *read),
-		segment:  hashtree.NewHasher(hashtree.SegmentTag),
-		tick:     t,
-	}
+func newChunk(c *Client) *chunk {
+	return &chunk{gathering: newGathering(c), segment: hashtree.NewHasher(hashtree.SegmentTag)}
 }
 
 // close gives back what a chunk has that will not be used again.
 func (c *chunk) close() {
-	for _, r := range c.spare {
-		r.close()
-	}
-	c.out.free()
-	c.scratch.free()
+	c.gathering.close()
+	c.out.Free()
+	c.scratch.Free()
 }
 
 // WriteChunks reads, decodes and verifies the n chunks from i on, n at most what Run ever returned, and
 // writes their plaintext into w in ascending order, each byte at its offset in the file. When it fails, what it has written is
 // verified all the same. Errors: *NotEnoughSharesError, ErrInconsistent, w's, the context's.
 func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error {
-	if err := f.enter(); err != nil {
+	if err := f.life.Enter(); err != nil {
 		return err
 	}
-	defer f.work.Done()
-	f.readsFrom(i)
-	load, err := f.begin(ctx, n)
+	defer f.life.Leave()
+	f.early.want(i)
+	t, err := f.takeTurn(ctx, n)
 	if err != nil {
 		return err
 	}
 	c, err := f.takeChunk(ctx, i, n)
 	if err != nil {
-		f.end(load, n, 0, 0, false)
+		f.flow.end(t, 0, 0, false, f.traffic())
 		return err
 	}
 	defer f.giveChunk(c)
 	began := time.Now()
 	err = c.decode(ctx, w)
-	f.end(load, n, time.Since(began), c.gathering, err == nil)
+	f.flow.end(t, time.Since(began), c.gatherFor, err == nil, f.traffic())
 	if err != nil {
 		return c.failed(err)
 	}
 	f.adjustRun()
-	f.endEarly()
+	f.early.end()
 	return nil
+}
+
+// adjustRun makes runs as large as suits the servers.
+func (f *File) adjustRun() {
+	if f.flow.mostRun > f.flow.leastRun {
+		d := fleet.DistanceOf(f.roster.roundTrip())
+		f.flow.adjustRun(d, f.roster.usualRate(f.verifier.K), f.cut.shareBytes())
+	}
 }
 
 // HoldsChunk tells whether p is exactly the plaintext of chunk i, by its
@@ -113,22 +103,22 @@ func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 // download can be resumed into a file that somebody may have touched. Errors:
 // *NotEnoughSharesError, the context's.
 func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) {
-	if err := f.enter(); err != nil {
+	if err := f.life.Enter(); err != nil {
 		return false, err
 	}
-	defer f.work.Done()
-	f.endEarly()
+	defer f.life.Leave()
+	f.early.end()
 	c, err := f.takeChunk(ctx, i, 1)
 	if err != nil {
 		return false, err
 	}
 	defer f.giveChunk(c)
-	off := c.first * f.ueb.SegmentSize
+	off := c.first * f.cut.ueb.SegmentSize
 	if int64(len(p)) != min(int64(len(c.out)), f.verifier.Size-off) {
 		return false, nil
 	}
 	copy(c.out, p)
-	cryptAt(f.key, c.out[:len(p)], off)
+	chk.Crypt(f.key, c.out[:len(p)], off)
 	if err := c.loadLeaves(ctx); err != nil {
 		return false, c.failed(err)
 	}
@@ -137,15 +127,15 @@ func (f *File) HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error) 
 
 // takeChunk waits for memory and begins the n chunks from i on; giveChunk gives both back.
 func (f *File) takeChunk(ctx context.Context, i, n int64) (*chunk, error) {
-	if chunks := (f.ueb.Segments()-1)/f.chunkSegments + 1; i < 0 || n < 1 || n > f.mostRun || i > chunks-n {
+	if i < 0 || n < 1 || n > f.flow.mostRun || i > f.cut.chunks()-n {
 		return nil, errNoChunk(i, n)
 	}
-	memory := f.memory(max(n, f.leastRun)) // so that buffers are made anew less often
-	if err := f.takeMemory(ctx, memory); err != nil {
+	needed := f.cut.memory(max(n, f.flow.leastRun)) // so that buffers are made anew less often
+	if err := f.takeMemory(ctx, needed); err != nil {
 		return nil, err
 	}
-	c := f.client.spareChunk(memory)
-	c.begin(f, i, n)
+	c := f.client.spareChunk(needed)
+	c.prepareFor(f, i, n)
 	return c, nil
 }
 
@@ -156,121 +146,64 @@ func (f *File) giveChunk(c *chunk) {
 	f.giveMemory(taken)
 }
 
-func (f *File) takeMemory(ctx context.Context, memory int64) error {
+func (f *File) takeMemory(ctx context.Context, n int64) error {
 	client := f.client
-	tookNear := !f.near || client.near.tryAcquire(f, client.nearPart(memory))
-	if tookNear && client.memory.tryAcquire(f, memory) {
+	tookNear := !f.near || client.near.TryAcquire(f, client.nearPart(n))
+	if tookNear && client.memory.TryAcquire(f, n) {
 		return nil
 	}
-	f.endEarly() // as nobody who holds memory may wait for it
-	ctx, done := joinContexts(ctx, f.ctx)
+	f.early.end() // as nobody who holds memory may wait for it
+	ctx, done := lifetime.Joined(ctx, f.life.Context())
 	defer done()
 	if !tookNear {
-		if err := client.near.acquire(ctx, f, client.nearPart(memory)); err != nil {
+		if err := client.near.Acquire(ctx, f, client.nearPart(n)); err != nil {
 			return err
 		}
 	}
-	err := client.memory.acquire(ctx, f, memory)
+	err := client.memory.Acquire(ctx, f, n)
 	if err != nil && f.near {
-		client.near.release(f, client.nearPart(memory))
+		client.near.Release(f, client.nearPart(n))
 	}
 	return err
 }
 
-func (f *File) giveMemory(memory int64) {
+func (f *File) giveMemory(n int64) {
 	client := f.client
-	client.memory.release(f, memory)
+	client.memory.Release(f, n)
 	if f.near {
-		client.near.release(f, client.nearPart(memory))
+		client.near.Release(f, client.nearPart(n))
 	}
-}
-
-// nearPart is how much of the memory for near servers so much memory is.
-func (c *Client) nearPart(memory int64) int64 { return min(memory, c.near.limit) }
-
-// spareChunk returns a chunk that was kept, or a new one. A sync.Pool would drop
-// buffers at every collection and have them made again beside the old ones,
-// which shows in what a long decode takes. So much memory has been taken for it; those of another size are
-// given up, as far as all would be more than the limit.
-func (c *Client) spareChunk(taken int64) *chunk {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var ch *chunk
-	if best := len(c.spare) - 1; best >= 0 {
-		for i, s := range c.spare {
-			if s.taken == taken {
-				best = i
-			}
-		}
-		ch = c.spare[best]
-		c.spare = slices.Delete(c.spare, best, best+1)
-	} else {
-		ch = newChunk()
-	}
-	for len(c.spare) > 0 && c.memory.inUse()+c.keptLocked() > c.memory.limit {
-		c.spare[0].close()
-		c.spare = slices.Delete(c.spare, 0, 1)
-	}
-	ch.taken = taken
-	return ch
-}
-
-// keepChunk keeps ch for the next one who needs memory: little more than is in use, within the limit.
-func (c *Client) keepChunk(ch *chunk) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	inUse := c.memory.inUse() - ch.taken
-	kept := c.keptLocked() + ch.memory()
-	if len(c.files) > 0 && inUse+kept <= c.memory.limit && kept <= inUse+c.near.limit {
-		c.spare = append(c.spare, ch)
-	} else {
-		ch.close()
-	}
-}
-
-// keptLocked is how much memory chunks have that nobody uses.
-func (c *Client) keptLocked() (kept int64) {
-	for _, s := range c.spare {
-		kept += s.memory()
-	}
-	return kept
 }
 
 // memory is how many bytes the chunk's buffers hold.
 func (c *chunk) memory() int64 { return int64(cap(c.out)) + int64(cap(c.scratch)) }
 
-// begin sizes everything for the n chunks from i on of f.
-func (c *chunk) begin(f *File, i, n int64) {
-	c.file, c.first = f, i*f.chunkSegments
-	c.segments = int(min(n*f.chunkSegments, f.ueb.Segments()-c.first))
-	c.blockLen = int(f.ueb.BlockSize())
-	c.tailLen = int(f.ueb.BlockLen(c.first + int64(c.segments) - 1))
+// prepareFor sizes everything for the n chunks from i on of f.
+func (c *chunk) prepareFor(f *File, i, n int64) {
+	g := f.cut.ueb
+	c.first = i * f.cut.chunkSegments
+	c.segments = int(min(n*f.cut.chunkSegments, g.Segments()-c.first))
+	c.blockLen = int(g.BlockSize())
+	c.tailLen = int(g.BlockLen(c.first + int64(c.segments) - 1))
 	c.slotLen = (c.segments-1)*c.blockLen + c.tailLen
-	c.apart = f.decodesApart(int64(c.segments))
-	c.out = c.out.resized(c.slotLen*f.verifier.K, c.outRoom(), unix.MAP_POPULATE)
-	c.pieces = slices.Grow(c.pieces[:0], c.segments*f.verifier.K)[:c.segments*f.verifier.K]
+	c.apart = f.cut.decodesApart(int64(c.segments))
+	c.file, c.need, c.bytes, c.beginning = f, f.verifier.K, c.slotLen, c.first == 0
+	c.fill, c.place, c.leave = c.fillBlocks, c.placeBlocks, c.leaveBlocks
+	c.out = c.out.Resized(c.slotLen*c.need, c.outRoom(), true)
+	c.pieces = slices.Grow(c.pieces[:0], c.segments*c.need)[:c.segments*c.need]
 	c.slots = c.slots[:0]
-	for slot := range f.verifier.K {
+	for slot := range c.need {
 		c.slots = append(c.slots, slot)
 	}
 }
 
 // release forgets the file and keeps the memory.
 func (c *chunk) release() {
-	c.spare = append(c.spare, c.reads...)
-	for _, r := range c.spare {
-		r.share, r.bufs, r.one[0] = nil, nil, nil
-	}
-	clear(c.reads)
-	clear(c.have)
-	clear(c.slow)
-	clear(c.excluded)
-	clear(c.ranked[:cap(c.ranked)])
+	c.reset()
 	clear(c.shards[:cap(c.shards)])
 	clear(c.pieces)
-	c.reads, c.have, c.slow, c.leaves, c.file = c.reads[:0], c.have[:0], c.slow[:0], c.leaves[:0], nil
-	c.competitors = 0
-	c.used, c.landed = [zfec.MaxShares]uint8{}, [zfec.MaxShares]bool{}
+	c.leaves = c.leaves[:0]
+	c.landed = [zfec.MaxShares]bool{}
 }
 
 // failed adds which segments could not be had.
@@ -310,12 +243,12 @@ func (c *chunk) decode(ctx context.Context, w io.WriterAt) error {
 	if err := c.gatherAndLoad(ctx); err != nil {
 		return err
 	}
-	c.gathering = time.Since(began)
+	c.gatherFor = time.Since(began)
 	decoder, err := c.prepare()
 	if err != nil {
 		return err
 	}
-	group := int(c.file.leastRun * c.file.chunkSegments)
+	group := int(c.file.flow.leastRun * c.file.cut.chunkSegments)
 	for i := 0; i < c.segments; {
 		end := min(i+group, c.segments)
 		if err := c.reconstruct(decoder, i, end); err != nil {
@@ -345,10 +278,10 @@ func (c *chunk) decode(ctx context.Context, w io.WriterAt) error {
 // write decrypts the segments [from, end) of the chunk and writes them.
 func (c *chunk) write(w io.WriterAt, from, end int) error {
 	f := c.file
-	off := (c.first + int64(from)) * f.ueb.SegmentSize
+	off := (c.first + int64(from)) * f.cut.ueb.SegmentSize
 	plain := c.out[from*c.blockLen*f.verifier.K:]
-	plain = plain[:min(int64(end-from)*f.ueb.SegmentSize, f.verifier.Size-off)]
-	cryptAt(f.key, plain, off)
+	plain = plain[:min(int64(end-from)*f.cut.ueb.SegmentSize, f.verifier.Size-off)]
+	chk.Crypt(f.key, plain, off)
 	_, err := w.WriteAt(plain, off)
 	return err
 }
@@ -378,9 +311,9 @@ func (c *chunk) gatherAndLoad(ctx context.Context) error {
 
 // knownLeaves is loadLeaves without waiting for anything; false if that cannot be.
 func (c *chunk) knownLeaves() bool {
-	t := c.file.tree
+	t := c.file.cut.tree
 	for i := c.first; i < c.first+int64(c.segments); {
-		p := c.file.recentPage(i / t.leaves)
+		p := c.file.pages.known(i / t.leaves)
 		if p == nil {
 			c.leaves = c.leaves[:0]
 			return false
@@ -392,7 +325,7 @@ func (c *chunk) knownLeaves() bool {
 
 // takeLeaves appends what the page has of the hashes from segment i on, and returns the next segment.
 func (c *chunk) takeLeaves(p *page, i int64) int64 {
-	leaves := p.leaves[i%c.file.tree.leaves:]
+	leaves := p.leaves[i%c.file.cut.tree.leaves:]
 	leaves = leaves[:min(int64(len(leaves)), c.first+int64(c.segments)-i)]
 	c.leaves = append(c.leaves, leaves...)
 	return i + int64(len(leaves))
@@ -400,9 +333,9 @@ func (c *chunk) takeLeaves(p *page, i int64) int64 {
 
 // loadLeaves gets the hashes of the segments.
 func (c *chunk) loadLeaves(ctx context.Context) error {
-	t := c.file.tree
+	t := c.file.cut.tree
 	for i := c.first; i < c.first+int64(c.segments); {
-		p, err := c.file.crypttextPage(ctx, i/t.leaves)
+		p, err := c.file.pages.get(ctx, i/t.leaves)
 		if err != nil {
 			return fmt.Errorf("%s: %w", crypttextPart, err)
 		}
@@ -423,7 +356,7 @@ func (c *chunk) prepare() (*zfec.Decoder, error) {
 	if c.have[len(c.have)-1].share.num < k {
 		return nil, nil
 	}
-	decoder, err := c.file.decoder(c.key)
+	decoder, err := c.file.decoders.of(c.key)
 	if err == nil && c.apart {
 		err = c.decodeApart(decoder)
 	}
@@ -435,7 +368,7 @@ func (c *chunk) reconstruct(decoder *zfec.Decoder, from, end int) error {
 	k := c.file.verifier.K
 	for _, r := range c.have {
 		if r.share.num < k && r.slot >= 0 {
-			c.place(r.share.num, r.slot, from, end)
+			c.copyBlocks(r.share.num, r.slot, from, end)
 		}
 	}
 	if decoder == nil {
@@ -443,7 +376,7 @@ func (c *chunk) reconstruct(decoder *zfec.Decoder, from, end int) error {
 	}
 	if c.apart {
 		for i, num := range decoder.Missing() {
-			c.place(num, k+i, from, end)
+			c.copyBlocks(num, k+i, from, end)
 		}
 		return nil
 	}
@@ -503,47 +436,19 @@ func (c *chunk) scratchLen() int {
 // slot returns slot i of scratch.
 func (c *chunk) slot(i int) []byte { return c.scratch[i*c.slotLen:][:c.slotLen] }
 
-// place copies the blocks in a slot to where primary block num of each of the segments [from, end) stands.
-func (c *chunk) place(num, slot, from, end int) {
+// copyBlocks copies the blocks in a slot to where primary block num of each of the segments [from, end) stands.
+func (c *chunk) copyBlocks(num, slot, from, end int) {
 	blocks := c.slot(slot)
 	for i := from; i < end; i++ {
 		copy(c.primary(i, num), blocks[i*c.blockLen:])
 	}
 }
 
-// maxDecoders bounds the decoders that a File holds.
-const maxDecoders = 16
-
-// decoder returns the decoder of a choice of shares.
-func (f *File) decoder(nums []byte) (*zfec.Decoder, error) {
-	f.mu.Lock()
-	d := f.decoders[string(nums)]
-	f.mu.Unlock()
-	if d != nil {
-		return d, nil
-	}
-	have := make([]int, len(nums))
-	for i, num := range nums {
-		have[i] = int(num)
-	}
-	d, err := f.code.Decoder(have)
-	if err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.decoders) == maxDecoders {
-		clear(f.decoders)
-	}
-	f.decoders[string(nums)] = d
-	return d, nil
-}
-
 // mismatches returns which of the segments [from, end) of the chunk are not what the uploader said.
 func (c *chunk) mismatches(from, end int) (bad []int) {
 	c.shards = c.shards[:0]
 	for i := from; i < end; i++ {
-		segment := c.out[i*c.blockLen*c.file.verifier.K:][:c.file.ueb.SegmentLen(c.first+int64(i))]
+		segment := c.out[i*c.blockLen*c.file.verifier.K:][:c.file.cut.ueb.SegmentLen(c.first+int64(i))]
 		c.shards = append(c.shards, segment)
 	}
 	c.hashes = slices.Grow(c.hashes[:0], end-from)[:end-from]
@@ -556,25 +461,12 @@ func (c *chunk) mismatches(from, end int) (bad []int) {
 	return bad
 }
 
-// cryptAt encrypts or decrypts b, which stands at off in the file: AES-128-CTR,
-// one stream over the whole file from a counter of 0.
-func cryptAt(key cipher.Block, b []byte, off int64) {
-	var counter [aes.BlockSize]byte
-	binary.BigEndian.PutUint64(counter[8:], uint64(off/aes.BlockSize))
-	stream := cipher.NewCTR(key, counter[:])
-	if skip := off % aes.BlockSize; skip != 0 {
-		var discard [aes.BlockSize]byte
-		stream.XORKeyStream(discard[:skip], discard[:skip])
-	}
-	stream.XORKeyStream(b, b)
-}
-
 // excludeCulprits verifies the blocks that were used for the bad segments and
 // drops the shares that gave wrong ones. Shares that cannot be proven right or
 // wrong are dropped only when no other is proven wrong. Blocks that were read where a share has none
 // are only to be read again.
 func (c *chunk) excludeCulprits(ctx context.Context, bad []int) error {
-	ctx, done := joinContexts(ctx, c.file.ctx)
+	ctx, done := lifetime.Joined(ctx, c.file.life.Context())
 	defer done()
 	verdicts := make([]error, len(c.have))
 	var verifiers errgroup.Group
@@ -612,7 +504,7 @@ func (c *chunk) excludeCulprits(ctx context.Context, bad []int) error {
 		wrong = unproven
 	}
 	if len(wrong)+len(elsewhere) == 0 {
-		return ErrInconsistent
+		return fmt.Errorf("%w: its blocks are right and its segment is not", ErrInconsistent)
 	}
 	for _, r := range wrong {
 		c.excluded[r.share] = time.Time{}
@@ -636,18 +528,121 @@ func (c *chunk) verifyBlocks(ctx context.Context, r *read, bad []int) error {
 		loaded := int64(-1)
 		for _, i := range bad {
 			number := c.first + int64(i)
-			if page := number / c.file.tree.leaves; page != loaded {
+			if page := number / c.file.cut.tree.leaves; page != loaded {
 				var err error
 				if leaves, err = o.blockLeaves(ctx, page); err != nil {
 					return err
 				}
 				loaded = page
 			}
-			got, want := hasher.Of(c.block(r, i)), leaves[number%c.file.tree.leaves]
+			got, want := hasher.Of(c.block(r, i)), leaves[number%c.file.cut.tree.leaves]
 			if !bytes.Equal(got[:], want[:]) {
 				return o.blame(fmt.Sprintf("block %d", number), errHash)
 			}
 		}
 		return nil
 	})
+}
+
+// placeBlocks finds a place for a share's blocks: where they belong in out if they are primary ones,
+// and else a slot of scratch.
+func (c *chunk) placeBlocks(r *read) bool {
+	num := r.share.num
+	if num < c.need && !c.landed[num] && !c.apart {
+		c.landed[num] = true
+		r.slot = -1
+		r.bufs = c.pieces[num*c.segments:][:0:c.segments]
+		for i := range c.segments {
+			r.bufs = append(r.bufs, c.primary(i, num))
+		}
+		return true
+	}
+	last := len(c.slots) - 1
+	if last < 0 {
+		return false
+	}
+	r.slot = c.slots[last]
+	c.slots = c.slots[:last]
+	c.scratch = c.scratch.Resized(c.scratchLen(), int(c.taken)-c.outRoom(), false)
+	r.one[0] = c.slot(r.slot)
+	r.bufs = r.one[:]
+	return true
+}
+
+// leaveBlocks frees the place of a read that has ended.
+func (c *chunk) leaveBlocks(r *read) {
+	if r.slot >= 0 {
+		c.slots = append(c.slots, r.slot)
+	} else {
+		c.landed[r.share.num] = false
+	}
+}
+
+// fillBlocks reads the blocks: at once, if the share is laid out as supposed.
+func (c *chunk) fillBlocks(r *read) error {
+	o, err := r.share.open(r.ctx)
+	if e := r.early; e != nil {
+		r.early = nil
+		if o == nil {
+			c.file.early.drop(e)
+		} else if r.began.Store(e.began.UnixNano()); c.file.early.use(r.ctx, e, o.header.Data, r.bufs) {
+			r.data = o.header.Data
+			return nil
+		}
+	}
+	for o != nil {
+		o, err = o.again(r.ctx, c.fillFrom(r, o))
+	}
+	return err
+}
+
+func (c *chunk) fillFrom(r *read, o *openShare) error {
+	r.data = o.header.Data
+	off := r.data + c.first*int64(c.blockLen)
+	parts := c.file.parts(r.share.member, c.slotLen)
+	if parts == 1 {
+		return c.readPart(r.ctx, r, o, off, r.bufs)
+	}
+	group, ctx := errgroup.WithContext(r.ctx)
+	for i := range parts {
+		from, to := c.slotLen*i/parts, c.slotLen*(i+1)/parts
+		group.Go(func() error { return c.readPart(ctx, r, o, off+int64(from), between(r.bufs, from, to)) })
+	}
+	return group.Wait()
+}
+
+// between returns the bytes [from, to) of bufs.
+func between(bufs [][]byte, from, to int) (part [][]byte) {
+	for _, b := range bufs {
+		if from, to := max(from, 0), min(to, len(b)); from < to {
+			part = append(part, b[from:to])
+		}
+		from -= len(b)
+		to -= len(b)
+	}
+	return part
+}
+
+// readPart fills bufs with one request.
+func (c *chunk) readPart(ctx context.Context, r *read, o *openShare, off int64, bufs [][]byte) error {
+	want := 0
+	for _, b := range bufs {
+		want += len(b)
+	}
+	switch n, err := o.readAt(ctx, &r.began, off, bufs...); {
+	case n == want:
+		return nil
+	case err == nil || errors.Is(err, io.EOF):
+		return o.blame(c.blockNames(), io.ErrUnexpectedEOF)
+	default:
+		return o.blame(c.blockNames(), grid.Cause(ctx, err))
+	}
+}
+
+// blockNames names the blocks that each share has for the chunk.
+func (c *chunk) blockNames() string {
+	if c.segments == 1 {
+		return fmt.Sprintf("block %d", c.first)
+	}
+	return fmt.Sprintf("blocks %d to %d", c.first, c.first+int64(c.segments)-1)
 }

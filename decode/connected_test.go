@@ -5,17 +5,18 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"spillway/decode/decodetest"
+	"spillway/decode/fleet"
+	"spillway/decode/grid/gridtest"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"spillway/decode"
 )
 
 // connector counts how often it is connected to.
 type connector struct {
-	*memServer
+	*gridtest.Faulty
 	onConnect func(context.Context) error
 	connects  atomic.Int64
 }
@@ -32,18 +33,18 @@ func (c *connector) Connect(ctx context.Context) error {
 // or are in doubt; servers that say nothing keep nobody waiting.
 func TestStayConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mem, data := newGrid(6), plaintext(10_000)
-		c := put(t, mem[:4], data, decode.PutOptions{K: 2, N: 4, SegmentSize: 1 << 10})
+		mem, data := gridtest.New(6), decodetest.Plaintext(10_000)
+		c := put(t, mem[:4], data, putOptions{K: 2, N: 4, SegmentSize: 1 << 10})
 		servers := make([]*connector, len(mem))
-		var cfg decode.Config
+		var cfg config
 		for i, m := range mem {
-			servers[i] = &connector{memServer: m}
-			cfg.Servers = append(cfg.Servers, decode.Server{Server: servers[i]})
+			servers[i] = &connector{Faulty: m}
+			cfg.Servers = append(cfg.Servers, fleet.Server{Server: servers[i]})
 		}
-		servers[4].onConnect = hang
+		servers[4].onConnect = gridtest.Hang
 		servers[5].onConnect = func(context.Context) error { return errors.New("down") }
-		cfg.Servers = append(cfg.Servers, decode.Server{Server: newGrid(7)[6]}) // has no connections
-		client := newClient(t, cfg)
+		cfg.Servers = append(cfg.Servers, fleet.Server{Server: gridtest.New(7)[6]}) // has no connections
+		client, members := cfg.open(t)
 		counts := func() (n []int64) {
 			for _, s := range servers {
 				n = append(n, s.connects.Load())
@@ -59,19 +60,19 @@ func TestStayConnected(t *testing.T) {
 		}
 		ended := make(chan struct{})
 		go func() {
-			client.StayConnected(t.Context())
+			members.StayConnected(t.Context())
 			close(ended)
 		}()
 		check(1, 1, 1, 1, 1, 1)
 		time.Sleep(45 * time.Second)
 		check(3, 3, 3, 3, 3, 3)
 
-		mem[3].onShares = func(context.Context) error { return errors.New("down") }
+		mem[3].OnShares = func(context.Context) error { return errors.New("down") }
 		f, err := client.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
+		if got, err := decodetest.ReadAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
 			t.Errorf("%v", err)
 		}
 		f.Close()
@@ -81,8 +82,9 @@ func TestStayConnected(t *testing.T) {
 		check(4, 4, 4, 5, 4, 4)
 
 		client.Close()
+		members.Close()
 		<-ended
-		client.StayConnected(t.Context())
+		members.StayConnected(t.Context())
 		check(4, 4, 4, 5, 4, 4)
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"spillway/decode"
+	"spillway/decode/decodetest"
+	"spillway/decode/fleet"
 	"spillway/decode/grid/dir"
 )
 
@@ -31,14 +33,11 @@ func TestContainers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := t.TempDir()
-			var log logBook
-			client := newClient(t, decode.Config{Servers: []decode.Server{{Server: dir.New(base)}}, Log: log.logger()})
-			data := plaintext(100_000)
-			c, err := client.Put(t.Context(), bytes.NewReader(data), decode.PutOptions{K: 2, N: 3, SegmentSize: 30_000})
-			if err != nil {
-				t.Fatal(err)
-			}
-			si := storageIndex(t, c).String()
+			var log decodetest.LogBook
+			client := newClient(t, config{Servers: []fleet.Server{{Server: dir.New(base)}}, Log: log.Logger()})
+			data := decodetest.Plaintext(100_000)
+			c := putInto(t, dir.New(base), data, putOptions{K: 2, N: 3, SegmentSize: 30_000})
+			si := decodetest.StorageIndex(t, c).String()
 			slot := filepath.Join(base, "shares", si[:2], si)
 			b, err := os.ReadFile(filepath.Join(slot, "0"))
 			if err != nil {
@@ -47,11 +46,11 @@ func TestContainers(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(slot, "0"), test.damage(b), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := get(t.Context(), client, c); err != nil || !bytes.Equal(got, data) {
+			if got, err := decodetest.Get(t.Context(), client, c); err != nil || !bytes.Equal(got, data) {
 				t.Errorf("%v", err)
 			}
-			lines := log.lines("corrupt share")
-			if named := log.lines("share=0 ", "part="+test.part+" "); test.part == "" && lines != nil || test.part != "" && (len(lines) != 1 || len(named) != 1) {
+			lines := log.Lines("corrupt share")
+			if named := log.Lines("share=0 ", "part="+test.part+" "); test.part == "" && lines != nil || test.part != "" && (len(lines) != 1 || len(named) != 1) {
 				t.Errorf("the log tells of %q", lines)
 			}
 			r, err := client.Check(t.Context(), c)
@@ -62,8 +61,8 @@ func TestContainers(t *testing.T) {
 			if err := os.Remove(filepath.Join(slot, "2")); err != nil {
 				t.Fatal(err)
 			}
-			other := newClient(t, decode.Config{Servers: []decode.Server{{Server: dir.New(base)}}})
-			got, err := get(t.Context(), other, c)
+			other := newClient(t, config{Servers: []fleet.Server{{Server: dir.New(base)}}})
+			got, err := decodetest.Get(t.Context(), other, c)
 			var missing *decode.NotEnoughSharesError
 			if lost := test.part == "container" || name == "truncated in a block"; lost != errors.As(err, &missing) || !lost && (err != nil || !bytes.Equal(got, data)) {
 				t.Errorf("of two shares: %v", err)

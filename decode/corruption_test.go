@@ -12,7 +12,9 @@ import (
 	"spillway/decode"
 	"spillway/decode/caps"
 	"spillway/decode/chk"
+	"spillway/decode/decodetest"
 	"spillway/decode/grid"
+	"spillway/decode/grid/gridtest"
 )
 
 // anatomy says where the parts of a share stand.
@@ -119,10 +121,10 @@ const corruptSize = 20*131073 - 1000 // 20 segments, the last one short; chunks 
 
 // corruptFile is written once; every case changes copies of its shares.
 func corruptFile(t *testing.T, layout int) (data []byte, c caps.Cap, shares map[int][]byte, a anatomy) {
-	data = plaintext(corruptSize)
-	servers := newGrid(1)
-	c = put(t, servers, data, decode.PutOptions{SegmentSize: 131072}.WithLayout(layout))
-	shares = servers[0].shares[storageIndex(t, c)]
+	data = decodetest.Plaintext(corruptSize)
+	servers := gridtest.New(1)
+	c = put(t, servers, data, putOptions{SegmentSize: 131072, layout: layout})
+	shares = servers[0].Held[decodetest.StorageIndex(t, c)]
 	head, err := chk.ParseHeader(shares[0][:chk.HeaderSize])
 	if err != nil {
 		t.Fatal(err)
@@ -140,21 +142,21 @@ func corruptFile(t *testing.T, layout int) (data []byte, c caps.Cap, shares map[
 }
 
 // lay puts copies of shares on a server, the damage done to share 0.
-func lay(s *memServer, si grid.StorageIndex, shares map[int][]byte, nums []int, damage func([]byte) []byte) {
-	s.shares[si] = map[int][]byte{}
+func lay(s *gridtest.Faulty, si grid.StorageIndex, shares map[int][]byte, nums []int, damage func([]byte) []byte) {
+	s.Held[si] = map[int][]byte{}
 	for _, num := range nums {
 		b := slices.Clone(shares[num])
 		if num == 0 && damage != nil {
 			b = damage(b)
 		}
-		s.shares[si][num] = b
+		s.Held[si][num] = b
 	}
 }
 
 func TestCorruption(t *testing.T) {
 	for _, layout := range []int{1, 2} {
 		data, c, shares, a := corruptFile(t, layout)
-		si := storageIndex(t, c)
+		si := decodetest.StorageIndex(t, c)
 		all := slices.Sorted(maps.Keys(shares))
 		for _, d := range damages {
 			damage := func(b []byte) []byte { return d.do(a, b) }
@@ -164,13 +166,13 @@ func TestCorruption(t *testing.T) {
 				part, blocks = "", false // the layout is the usual one, so a reader needs no header
 			}
 			t.Run(name+"/of ten", func(t *testing.T) {
-				servers := newGrid(1)
+				servers := gridtest.New(1)
 				lay(servers[0], si, shares, all, damage)
 				checkDownload(t, servers, c, data, part)
 				checkReport(t, servers, c, d.part+d.checkPart)
 			})
 			t.Run(name+"/of three", func(t *testing.T) {
-				servers := newGrid(1)
+				servers := gridtest.New(1)
 				lay(servers[0], si, shares, all[:3], damage)
 				if blocks {
 					checkNotEnough(t, servers, c, data)
@@ -179,11 +181,11 @@ func TestCorruption(t *testing.T) {
 				}
 			})
 			t.Run(name+"/twice", func(t *testing.T) {
-				servers := newGrid(2)
+				servers := gridtest.New(2)
 				lay(servers[0], si, shares, all[:3], damage)
 				lay(servers[1], si, shares, all[:1], nil)
-				client := newClient(t, decode.Config{Servers: asServers(servers)})
-				if got, err := get(t.Context(), client, c); err != nil || !bytes.Equal(got, data) {
+				client := newClient(t, config{Servers: decodetest.Servers(servers)})
+				if got, err := decodetest.Get(t.Context(), client, c); err != nil || !bytes.Equal(got, data) {
 					t.Errorf("%v", err)
 				}
 			})
@@ -199,17 +201,17 @@ func damagesHeader(a anatomy, share []byte, damage func([]byte) []byte) bool {
 
 // checkDownload reads the file twice through one File and expects exact bytes and a bad
 // share named once, if part is not "".
-func checkDownload(t *testing.T, servers []*memServer, c caps.Cap, data []byte, part string) {
+func checkDownload(t *testing.T, servers []*gridtest.Faulty, c caps.Cap, data []byte, part string) {
 	t.Helper()
-	var log logBook
-	client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger()})
+	var log decodetest.LogBook
+	client := newClient(t, config{Servers: decodetest.Servers(servers), Log: log.Logger()})
 	f, err := client.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	for range 2 {
-		got, err := readAll(t.Context(), f)
+		got, err := decodetest.ReadAll(t.Context(), f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,25 +223,25 @@ func checkDownload(t *testing.T, servers []*memServer, c caps.Cap, data []byte, 
 	if part != "" {
 		want = 1
 	}
-	lines := log.lines("corrupt share")
-	if len(lines) != want || (want == 1 && len(log.lines("level=WARN", "share=0 ", "server=s0", "storage_index="+storageIndex(t, c).String())) != 1) {
-		t.Errorf("the log tells of %q:\n%s", lines, log.b.String())
+	lines := log.Lines("corrupt share")
+	if len(lines) != want || (want == 1 && len(log.Lines("level=WARN", "share=0 ", "server=s0", "storage_index="+decodetest.StorageIndex(t, c).String())) != 1) {
+		t.Errorf("the log tells of %q:\n%s", lines, log.B.String())
 	}
-	if want == 1 && len(log.lines(fmt.Sprintf("part=%q", part))) != 1 && len(log.lines("part="+part+" ")) != 1 {
+	if want == 1 && len(log.Lines(fmt.Sprintf("part=%q", part))) != 1 && len(log.Lines("part="+part+" ")) != 1 {
 		t.Errorf("the log does not name %s: %q", part, lines)
 	}
 	if n := client.Stats().CorruptShares; n != int64(want) {
 		t.Errorf("%d corrupt shares are counted", n)
 	}
-	if strings.Contains(log.b.String(), strings.Split(c.Reveal(), ":")[2]) {
+	if strings.Contains(log.B.String(), strings.Split(c.Reveal(), ":")[2]) {
 		t.Error("the log tells the key")
 	}
 }
 
 // checkReport expects a check to find share 0 bad, in part, and all others good.
-func checkReport(t *testing.T, servers []*memServer, c caps.Cap, part string) {
+func checkReport(t *testing.T, servers []*gridtest.Faulty, c caps.Cap, part string) {
 	t.Helper()
-	client := newClient(t, decode.Config{Servers: asServers(servers)})
+	client := newClient(t, config{Servers: decodetest.Servers(servers)})
 	r, err := client.Check(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -262,19 +264,19 @@ func checkReport(t *testing.T, servers []*memServer, c caps.Cap, part string) {
 }
 
 // checkNotEnough expects a clear error and no wrong byte.
-func checkNotEnough(t *testing.T, servers []*memServer, c caps.Cap, data []byte) {
+func checkNotEnough(t *testing.T, servers []*gridtest.Faulty, c caps.Cap, data []byte) {
 	t.Helper()
-	client := newClient(t, decode.Config{Servers: asServers(servers)})
+	client := newClient(t, config{Servers: decodetest.Servers(servers)})
 	f, err := client.Open(t.Context(), c)
 	if err == nil {
 		defer f.Close()
-		s := newSink(f.Size())
+		s := decodetest.NewSink(f.Size())
 		for i := int64(0); i*f.ChunkSize() < f.Size(); i++ {
 			if chunkErr := f.WriteChunks(t.Context(), i, 1, s); chunkErr != nil {
 				err = chunkErr
 			}
 		}
-		for i, b := range s.bytes {
+		for i, b := range s.Bytes {
 			if b != data[i] && b != 0xee {
 				t.Fatalf("byte %d is wrong", i)
 			}
@@ -285,7 +287,7 @@ func checkNotEnough(t *testing.T, servers []*memServer, c caps.Cap, data []byte)
 		t.Fatalf("the error is %v", err)
 	}
 	if missing.Needed != 3 || missing.Total != 10 || len(missing.Failed) != 0 || len(missing.Found) != 2 ||
-		!slices.Equal(missing.Bad, []decode.SharePlace{{Share: 0, Server: "s0"}}) {
+		!slices.Equal(missing.Bad, []grid.SharePlace{{Share: 0, Server: "s0"}}) {
 		t.Errorf("%+v", missing)
 	}
 	for _, part := range []string{"3 of 10 needed, 2 usable", "corrupt: share 0 on s0"} {

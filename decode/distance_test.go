@@ -15,7 +15,9 @@ import (
 	"spillway/decode"
 	"spillway/decode/caps"
 	"spillway/decode/chk"
-	"spillway/decode/grid"
+	"spillway/decode/decodetest"
+	"spillway/decode/fleet"
+	"spillway/decode/grid/gridtest"
 )
 
 // line is the way to a server: requests take a round trip, and what they bring passes one after the other.
@@ -65,50 +67,42 @@ func (l *line) pass(ctx context.Context, bytes int) error {
 	return nil
 }
 
-// farFile is a file for servers far away, uploaded once: it is the tests' time that this takes.
+// farFile is a file for servers far away, encoded once: it is the tests' time that this takes.
 type farFile struct {
-	cap    caps.Cap
+	file   caps.Cap
 	data   []byte
-	shares map[grid.StorageIndex]map[int][]byte
+	shares [][]byte
 }
 
 const farSize = 100_000_000
 
 var aFarFile = sync.OnceValues(func() (farFile, error) {
-	server := newGrid(1)[0]
-	data := plaintext(farSize)
-	client, err := decode.New(decode.Config{Servers: asServers([]*memServer{server})})
-	if err != nil {
-		return farFile{}, err
-	}
-	defer client.Close()
-	c, err := client.Put(context.Background(), bytes.NewReader(data), decode.PutOptions{Happy: 1})
-	return farFile{c, data, server.shares}, err
+	data := decodetest.Plaintext(farSize)
+	c, shares, err := encode(data, putOptions{K: 3, N: 10, SegmentSize: 1 << 20})
+	return farFile{c, data, shares}, err
 })
 
 // farServers returns a file with one share on each of ten servers behind lines.
-func farServers(t *testing.T, roundTrip time.Duration, rate float64) ([]*memServer, []*line, caps.Cap, []byte) {
+func farServers(t *testing.T, roundTrip time.Duration, rate float64) ([]*gridtest.Faulty, []*line, caps.Cap, []byte) {
 	t.Helper()
 	f, err := aFarFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	servers := newGrid(10)
+	servers := gridtest.New(10)
 	lines := make([]*line, len(servers))
 	for i, s := range servers {
-		for si, shares := range f.shares {
-			s.shares[si] = map[int][]byte{i: shares[i]}
-		}
+		s.Held[decodetest.StorageIndex(t, f.file)] = map[int][]byte{i: f.shares[i]}
 		lines[i] = &line{roundTrip: roundTrip, rate: rate}
-		s.onShares = func(ctx context.Context) error { return lines[i].pass(ctx, 0) }
-		s.onBytes = lines[i].pass
+		s.OnShares = func(ctx context.Context) error { return lines[i].pass(ctx, 0) }
+		s.OnBytes = lines[i].pass
 	}
-	return servers, lines, f.cap, f.data
+	return servers, lines, f.file, f.data
 }
 
 // download reads the file as the spool does, and calls at, if not nil, before each run.
 func download(ctx context.Context, f *decode.File, at func(chunk int64)) ([]byte, error) {
-	s := newSink(f.Size())
+	s := decodetest.NewSink(f.Size())
 	chunks := (f.Size()-1)/f.ChunkSize() + 1
 	var mu sync.Mutex
 	var errs error
@@ -143,7 +137,7 @@ func download(ctx context.Context, f *decode.File, at func(chunk int64)) ([]byte
 	}
 	group.Go(work)
 	group.Wait()
-	return s.bytes, errs
+	return s.Bytes, errs
 }
 
 // timed returns how long the download of an open file takes, by the bubble's clock.
@@ -168,7 +162,7 @@ func TestDistance(t *testing.T) {
 	for roundTrip, least := range map[time.Duration]float64{time.Millisecond: 60, 20 * time.Millisecond: 50, 100 * time.Millisecond: 35, 300 * time.Millisecond: 15} {
 		synctest.Test(t, func(t *testing.T) {
 			servers, _, c, data := farServers(t, roundTrip, farRate)
-			took := timed(t, newClient(t, decode.Config{Servers: asServers(servers)}), c, data, nil)
+			took := timed(t, newClient(t, config{Servers: decodetest.Servers(servers)}), c, data, nil)
 			rate := farSize / took.Seconds() / 1e6
 			t.Logf("round trip %v: %.0f MB/s", roundTrip, rate)
 			if rate < least {
@@ -181,7 +175,7 @@ func TestDistance(t *testing.T) {
 // connections are TCP connections to a server: up to sixteen, each of which needs two round trips for handshakes and begins
 // with ten packets in a round trip and then twice as many in each, as long as it is used.
 type connections struct {
-	*memServer
+	*gridtest.Faulty
 	line *line
 
 	mu      sync.Mutex
@@ -265,12 +259,12 @@ func TestSlowStart(t *testing.T) {
 	for roundTrip, least := range map[time.Duration]float64{20 * time.Millisecond: 75, 100 * time.Millisecond: 45, 300 * time.Millisecond: 15} {
 		synctest.Test(t, func(t *testing.T) {
 			servers, lines, c, data := farServers(t, roundTrip, 2*farRate)
-			var cfg decode.Config
+			var cfg config
 			for i, s := range servers {
-				to := &connections{memServer: s, line: lines[i]}
-				s.onShares = func(ctx context.Context) error { return to.pass(ctx, 0) }
-				s.onBytes = to.pass
-				cfg.Servers = append(cfg.Servers, decode.Server{Server: to})
+				to := &connections{Faulty: s, line: lines[i]}
+				s.OnShares = func(ctx context.Context) error { return to.pass(ctx, 0) }
+				s.OnBytes = to.pass
+				cfg.Servers = append(cfg.Servers, fleet.Server{Server: to})
 			}
 			client := newClient(t, cfg)
 			took := timed(t, client, c, data, nil)
@@ -287,9 +281,9 @@ func TestSlowStart(t *testing.T) {
 func TestBreakOffStartup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, lines, c, data := farServers(t, 100*time.Millisecond, farRate)
-		var cfg decode.Config
+		var cfg config
 		for i, s := range servers {
-			cfg.Servers = append(cfg.Servers, decode.Server{Server: &connections{memServer: s, line: lines[i]}})
+			cfg.Servers = append(cfg.Servers, fleet.Server{Server: &connections{Faulty: s, line: lines[i]}})
 		}
 		client := newClient(t, cfg)
 		f, err := client.Open(t.Context(), c)
@@ -300,7 +294,7 @@ func TestBreakOffStartup(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		nowhere := newSink(f.Size())
+		nowhere := decodetest.NewSink(f.Size())
 		var calls sync.WaitGroup
 		for i := range int64(90) {
 			calls.Go(func() {
@@ -337,7 +331,7 @@ func TestRun(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			servers, _, c, data := farServers(t, test.roundTrip, test.rate)
-			client := newClient(t, decode.Config{Servers: asServers(servers), Memory: test.memory})
+			client := newClient(t, config{Servers: decodetest.Servers(servers), Memory: test.memory})
 			f, err := client.Open(t.Context(), c)
 			if err != nil {
 				t.Fatal(err)
@@ -369,7 +363,7 @@ func TestCorruptInRun(t *testing.T) {
 				continue
 			}
 			v, _ := c.Verifier()
-			shares := s.shares[v.StorageIndex]
+			shares := s.Held[v.StorageIndex]
 			header, err := chk.ParseHeader(shares[num][:chk.HeaderSize])
 			if err != nil {
 				t.Fatal(err)
@@ -377,14 +371,14 @@ func TestCorruptInRun(t *testing.T) {
 			shares[num] = slices.Clone(shares[num])
 			shares[num][header.Data+(first+3+int64(num))*(1<<20+2)/3] ^= 1
 		}
-		client := newClient(t, decode.Config{Servers: asServers(servers)})
+		client := newClient(t, config{Servers: decodetest.Servers(servers)})
 		f, err := client.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
 		for i := int64(0); f.Run() < 12; i += 2 {
-			if err := f.WriteChunks(t.Context(), i, 2, newSink(f.Size())); err != nil || i+2 > first {
+			if err := f.WriteChunks(t.Context(), i, 2, decodetest.NewSink(f.Size())); err != nil || i+2 > first {
 				t.Fatalf("runs have %d chunks: %v", f.Run(), err)
 			}
 		}
@@ -432,7 +426,7 @@ func TestSlowedServers(t *testing.T) {
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				servers, lines, c, data := farServers(t, roundTrip, farRate)
-				client := newClient(t, decode.Config{Servers: asServers(servers)})
+				client := newClient(t, config{Servers: decodetest.Servers(servers)})
 				took := timed(t, client, c, data, func(chunk int64) {
 					if chunk == 20 && test.slowed > 0 {
 						for _, l := range lines[:test.slowed] {
@@ -457,7 +451,7 @@ func TestSlowServerNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, lines, c, data := farServers(t, 20*time.Millisecond, farRate)
 		lines[1].setRate(125e3)
-		client := newClient(t, decode.Config{Servers: asServers(servers[:3])})
+		client := newClient(t, config{Servers: decodetest.Servers(servers[:3])})
 		took := timed(t, client, c, data, nil)
 		least := farSize / 3 / 125 * time.Millisecond
 		if took > least*5/4 || client.Stats().ServerErrors != 0 {
@@ -472,14 +466,14 @@ func TestServerStartedAnew(t *testing.T) {
 		servers, _, c, data := farServers(t, 20*time.Millisecond, farRate)
 		var until atomic.Pointer[time.Time]
 		for _, s := range servers[:2] {
-			s.onRead = func(context.Context, int, int64) error {
+			s.OnRead = func(context.Context, int, int64) error {
 				if then := until.Load(); then != nil && time.Now().Before(*then) {
 					return errors.New("connection refused")
 				}
 				return nil
 			}
 		}
-		client := newClient(t, decode.Config{Servers: asServers(servers[:3])})
+		client := newClient(t, config{Servers: decodetest.Servers(servers[:3])})
 		took := timed(t, client, c, data, func(chunk int64) {
 			if chunk == 20 {
 				then := time.Now().Add(5 * time.Second)
@@ -498,14 +492,14 @@ func TestFilesBesideEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, lines, c, data := farServers(t, 20*time.Millisecond, 1e6)
 		servers = servers[:3]
-		small := newGrid(1)
-		d := put(t, small, plaintext(3_000_000), decode.PutOptions{})
+		small := gridtest.New(1)
+		d := put(t, small, decodetest.Plaintext(3_000_000), putOptions{})
 		for i, s := range servers {
-			si := storageIndex(t, d)
-			s.shares[si] = map[int][]byte{i: small[0].shares[si][i]}
-			s.onBytes = lines[i].pass
+			si := decodetest.StorageIndex(t, d)
+			s.Held[si] = map[int][]byte{i: small[0].Held[si][i]}
+			s.OnBytes = lines[i].pass
 		}
-		client := newClient(t, decode.Config{Servers: asServers(servers)})
+		client := newClient(t, config{Servers: decodetest.Servers(servers)})
 		var group sync.WaitGroup
 		group.Go(func() { timed(t, client, c, data, nil) })
 		time.Sleep(20 * time.Second)
@@ -515,7 +509,7 @@ func TestFilesBesideEachOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if err := f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())); err != nil {
+		if err := f.WriteChunks(t.Context(), 0, 1, decodetest.NewSink(f.Size())); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(start); took > 15*time.Second {

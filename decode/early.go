@@ -11,11 +11,25 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"spillway/decode/chk"
+	"spillway/decode/fleet"
+	"spillway/decode/grid"
+	"spillway/decode/ranked"
 )
 
-// early is the beginning of a share, read as soon as it is known where one is, before it is known how the file is cut. That
-// saves the round trip in which the UEB comes, if it is the first chunk that is wanted first: however the file is cut, most
-// probably its blocks end where they would in a file that is cut as usual.
+// earlyReads are the beginnings of a File's shares far away, read as soon as it is known where one
+// is, before it is known how the file is cut. That saves the round trip in which the UEB comes, if
+// it is the first chunk that is wanted first: however the file is cut, most probably its blocks end
+// where they would in a file that is cut as usual (see decision first-byte-far-away).
+type earlyReads struct {
+	file *File
+
+	mu      ranked.Mutex[ranked.Early]
+	allowed bool              // guarded by mu; false: nothing is read early, or any more
+	wanted  bool              // guarded by mu; a chunk has been wanted
+	reads   map[*share]*early // guarded by mu; those that nobody has taken
+}
+
+// early is the beginning of a share.
 type early struct {
 	began time.Time
 	bytes []byte
@@ -24,42 +38,56 @@ type early struct {
 	err   error
 }
 
-// moreEarly is how many shares more than needed are read early, as connections differ: those that were idle, or are still to
-// be made, take several round trips more.
+// moreEarly is how many shares more than needed are read early, as connections differ: those that
+// were idle, or are still to be made, take several round trips more.
 const moreEarly = 2
 
-// readEarly begins to read the beginning of one of the shares, which are a server's, if that is far away. At hand requests
-// cost more than time is gained.
-func (f *File) readEarly(shares []*share) {
-	g, err := chk.NewGeometry(f.verifier.Size, usualSegments[0], f.verifier.K, f.verifier.N)
-	if err != nil || shares[0].member.isAtHand() {
+// allow has shares read early that are found from now on.
+func (e *earlyReads) allow() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.allowed, e.reads = true, map[*share]*early{}
+}
+
+// begin begins to read the beginning of one of the shares, which are a server's, if that is far
+// away. At hand requests cost more than time is gained.
+func (e *earlyReads) begin(shares []*share) {
+	f := e.file
+	v := f.verifier
+	g, err := chk.NewGeometry(v.Size, usualSegments[0], v.K, v.N)
+	if err != nil || shares[0].member.IsAtHand() || f.search.isSettled() {
 		return
 	}
 	size := chk.HeaderSize + g.BlockLen(0)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.early == nil || len(f.early) == f.verifier.K+moreEarly || f.found != nil {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.allowed || len(e.reads) == v.K+moreEarly {
 		return
 	}
 	for _, s := range shares {
-		if f.isReadEarlyLocked(s.num) || !f.client.memory.tryAcquire(f, size) {
+		if e.hasLocked(s.num) || !f.client.memory.TryAcquire(f, size) {
 			continue
 		}
-		e := &early{began: time.Now(), bytes: make([]byte, size), done: make(chan struct{})}
-		f.early[s] = e
-		ctx, cancel := context.WithTimeoutCause(f.ctx, f.client.allowed(int(size)), errTimeout)
-		e.end = cancel
-		f.work.Go(func() {
+		read := &early{began: time.Now(), bytes: make([]byte, size), done: make(chan struct{})}
+		ctx, cancel := context.WithTimeoutCause(f.life.Context(), f.client.fleet.Allowed(int(size)), grid.ErrTimeout)
+		read.end = cancel
+		err := f.life.Go(func(context.Context) {
 			defer cancel()
-			defer close(e.done)
-			e.err = s.readBeginning(ctx, e.bytes)
+			defer close(read.done)
+			read.err = s.readBeginning(ctx, read.bytes)
 		})
+		if err != nil {
+			cancel()
+			f.client.memory.Release(f, size)
+			return
+		}
+		e.reads[s] = read
 		return
 	}
 }
 
-func (f *File) isReadEarlyLocked(num int) bool {
-	for s := range f.early {
+func (e *earlyReads) hasLocked(num int) bool {
+	for s := range e.reads {
 		if s.num == num {
 			return true
 		}
@@ -67,7 +95,8 @@ func (f *File) isReadEarlyLocked(num int) bool {
 	return false
 }
 
-// readBeginning fills b from the beginning of the share, by two connections, as each begins slowly, if it is long. It blames nobody.
+// readBeginning fills b from the beginning of the share, by two connections, as each begins slowly,
+// if it is long. It blames nobody.
 func (s *share) readBeginning(ctx context.Context, b []byte) error {
 	bytes, err := s.member.Open(ctx, s.file.verifier.StorageIndex, s.num)
 	if err != nil {
@@ -75,7 +104,7 @@ func (s *share) readBeginning(ctx context.Context, b []byte) error {
 	}
 	defer bytes.Close()
 	o := &openShare{share: s, bytes: bytes}
-	part := max((len(b)+1)/2, smallRead)
+	part := max((len(b)+1)/2, fleet.SmallRead)
 	var reads errgroup.Group
 	for off := 0; off < len(b); off += part {
 		reads.Go(func() error {
@@ -89,70 +118,74 @@ func (s *share) readBeginning(ctx context.Context, b []byte) error {
 	return reads.Wait()
 }
 
-// earlyShares returns the shares of which the beginning has been read, or is being read, and was not taken.
-func (f *File) earlyShares() []*share {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Collect(maps.Keys(f.early))
+// shares returns the shares of which the beginning has been read, or is being read, and was not
+// taken.
+func (e *earlyReads) shares() []*share {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Keys(e.reads))
 }
 
-// takeEarly returns the beginning of the share if it has been read or is being read, else nil; useEarly or dropEarly follows.
-func (f *File) takeEarly(s *share) *early {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	e := f.early[s]
-	delete(f.early, s)
-	return e
+// take returns the beginning of the share if it has been read or is being read, else nil; use or
+// drop follows.
+func (e *earlyReads) take(s *share) *early {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	read := e.reads[s]
+	delete(e.reads, s)
+	return read
 }
 
-// useEarly fills bufs with what stands at off. It returns false if that is not there, and must be read.
-func (f *File) useEarly(ctx context.Context, e *early, off int64, bufs [][]byte) bool {
-	defer f.dropEarly(e)
+// use fills bufs with what stands at off, and drops the read. It returns false if that is not
+// there, and must be read.
+func (e *earlyReads) use(ctx context.Context, read *early, off int64, bufs [][]byte) bool {
+	defer e.drop(read)
 	end := off
 	for _, b := range bufs {
 		end += int64(len(b))
 	}
-	if end > int64(len(e.bytes)) {
+	if end > int64(len(read.bytes)) {
 		return false
 	}
 	select {
-	case <-e.done:
+	case <-read.done:
 	case <-ctx.Done():
 		return false
 	}
-	if e.err != nil {
+	if read.err != nil {
 		return false
 	}
 	for _, b := range bufs {
-		off += int64(copy(b, e.bytes[off:]))
+		off += int64(copy(b, read.bytes[off:]))
 	}
 	return true
 }
 
-// dropEarly forgets what was taken.
-func (f *File) dropEarly(e *early) {
-	e.end()
-	f.client.memory.release(f, int64(len(e.bytes)))
+// drop forgets what was taken.
+func (e *earlyReads) drop(read *early) {
+	read.end()
+	e.file.client.memory.Release(e.file, int64(len(read.bytes)))
 }
 
-// readsFrom notes that chunk i is wanted. If it is the first one to be wanted and not the beginning, that was read in vain.
-func (f *File) readsFrom(i int64) {
-	f.mu.Lock()
-	vain := !f.begun && i != 0
-	f.begun = true
-	f.mu.Unlock()
+// want notes that a chunk is wanted. What was read early is of no use if the first one that is
+// wanted is not the first of the file.
+func (e *earlyReads) want(chunk int64) {
+	e.mu.Lock()
+	vain := !e.wanted && chunk != 0
+	e.wanted = true
+	e.mu.Unlock()
 	if vain {
-		f.endEarly()
+		e.end()
 	}
 }
 
-// endEarly forgets what was read early and is of no use, and begins no more.
-func (f *File) endEarly() {
-	f.mu.Lock()
-	unused := f.early
-	f.early = nil
-	f.mu.Unlock()
-	for _, e := range unused {
-		f.dropEarly(e)
+// end forgets what was read early and is of no use, and begins no more.
+func (e *earlyReads) end() {
+	e.mu.Lock()
+	unused := e.reads
+	e.allowed, e.reads = false, nil
+	e.mu.Unlock()
+	for _, read := range unused {
+		e.drop(read)
 	}
 }

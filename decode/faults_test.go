@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,25 +15,27 @@ import (
 	"spillway/decode"
 	"spillway/decode/caps"
 	"spillway/decode/chk"
+	"spillway/decode/decodetest"
 	"spillway/decode/grid"
+	"spillway/decode/grid/gridtest"
 	"spillway/decode/hashtree"
 )
 
 // tenServers returns a file of several chunks, one share on each of ten servers.
-func tenServers(t *testing.T) ([]*memServer, caps.Cap, []byte) {
+func tenServers(t *testing.T) ([]*gridtest.Faulty, caps.Cap, []byte) {
 	t.Helper()
-	servers, data := newGrid(10), plaintext(2_500_000)
-	return servers, put(t, servers, data, decode.PutOptions{SegmentSize: 131072}), data
+	servers, data := gridtest.New(10), decodetest.Plaintext(2_500_000)
+	return servers, put(t, servers, data, putOptions{SegmentSize: 131072}), data
 }
 
 func TestFrozenServersDoNotDelayOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, data := tenServers(t)
 		for _, i := range []int{0, 1, 2, 3, 4, 5, 6} {
-			servers[i].onShares = hang
+			servers[i].OnShares = gridtest.Hang
 		}
 		start := time.Now()
-		got, err := get(t.Context(), newClient(t, decode.Config{Servers: asServers(servers)}), c)
+		got, err := decodetest.Get(t.Context(), newClient(t, config{Servers: decodetest.Servers(servers)}), c)
 		if err != nil || !bytes.Equal(got, data) {
 			t.Errorf("%v", err)
 		}
@@ -47,7 +50,7 @@ func TestFrozenReads(t *testing.T) {
 	for _, frozen := range [][]int{{0}, {0, 1, 2}, {0, 4, 5, 6, 7, 8, 9}, {3, 4, 5, 6, 7, 8, 9}} {
 		synctest.Test(t, func(t *testing.T) {
 			servers, c, data := tenServers(t)
-			client := newClient(t, decode.Config{Servers: asServers(servers)})
+			client := newClient(t, config{Servers: decodetest.Servers(servers)})
 			f, err := client.Open(t.Context(), c)
 			if err != nil {
 				t.Fatal(err)
@@ -55,10 +58,10 @@ func TestFrozenReads(t *testing.T) {
 			defer f.Close()
 			synctest.Wait() // the hooks may change when nobody reads
 			for _, i := range frozen {
-				servers[i].onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
+				servers[i].OnRead = func(ctx context.Context, _ int, _ int64) error { return gridtest.Hang(ctx) }
 			}
 			start := time.Now()
-			got, err := readAll(t.Context(), f)
+			got, err := decodetest.ReadAll(t.Context(), f)
 			if err != nil || !bytes.Equal(got, data) {
 				t.Errorf("%v frozen: %v", frozen, err)
 			}
@@ -76,37 +79,37 @@ func TestFrozenReads(t *testing.T) {
 func TestReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, data := tenServers(t)
-		keep(servers, storageIndex(t, c), func(num int) bool { return num < 3 })
-		var log logBook
-		client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger(), Timeout: 20 * time.Second})
+		decodetest.Keep(servers, decodetest.StorageIndex(t, c), func(num int) bool { return num < 3 })
+		var log decodetest.LogBook
+		client := newClient(t, config{Servers: decodetest.Servers(servers), Log: log.Logger(), Timeout: 20 * time.Second})
 		f, err := client.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if err := f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())); err != nil {
+		if err := f.WriteChunks(t.Context(), 0, 1, decodetest.NewSink(f.Size())); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait() // the hooks may change when nobody reads
 		var silent atomic.Bool
 		silent.Store(true)
-		servers[1].onRead = func(ctx context.Context, _ int, _ int64) error {
+		servers[1].OnRead = func(ctx context.Context, _ int, _ int64) error {
 			if !silent.Load() {
 				return nil
 			}
 			defer silent.Store(false)
-			return hang(ctx)
+			return gridtest.Hang(ctx)
 		}
 		start := time.Now()
-		got, err := readAll(t.Context(), f)
+		got, err := decodetest.ReadAll(t.Context(), f)
 		if err != nil || !bytes.Equal(got, data) {
 			t.Errorf("%v", err)
 		}
 		if d := time.Since(start); d < 20*time.Second || d > time.Minute {
 			t.Errorf("it took %v", d)
 		}
-		if len(log.lines("server failed", "server=s1", "no answer within the time allowed")) != 1 {
-			t.Errorf("the log:\n%s", log.b.String())
+		if len(log.Lines("server failed", "server=s1", "no answer within the time allowed")) != 1 {
+			t.Errorf("the log:\n%s", log.B.String())
 		}
 	})
 }
@@ -116,7 +119,7 @@ func TestAllSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, data := tenServers(t)
 		for _, s := range servers {
-			s.onRead = func(ctx context.Context, _ int, _ int64) error {
+			s.OnRead = func(ctx context.Context, _ int, _ int64) error {
 				select {
 				case <-time.After(8 * time.Second):
 					return nil
@@ -126,8 +129,8 @@ func TestAllSlow(t *testing.T) {
 			}
 		}
 		for _, kept := range [][]int{{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, {7, 8, 9}} {
-			keep(servers, storageIndex(t, c), func(num int) bool { return slices.Contains(kept, num) })
-			got, err := get(t.Context(), newClient(t, decode.Config{Servers: asServers(servers)}), c)
+			decodetest.Keep(servers, decodetest.StorageIndex(t, c), func(num int) bool { return slices.Contains(kept, num) })
+			got, err := decodetest.Get(t.Context(), newClient(t, config{Servers: decodetest.Servers(servers)}), c)
 			if err != nil || !bytes.Equal(got, data) {
 				t.Errorf("shares %v: %v", kept, err)
 			}
@@ -138,26 +141,26 @@ func TestAllSlow(t *testing.T) {
 func TestNotEnoughShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, _ := tenServers(t)
-		keep(servers, storageIndex(t, c), func(num int) bool { return num == 2 || num == 7 })
+		decodetest.Keep(servers, decodetest.StorageIndex(t, c), func(num int) bool { return num == 2 || num == 7 })
 		broken := errors.New("broken on purpose")
-		servers[0].onShares = func(context.Context) error { return broken }
-		servers[1].onShares = hang
-		var log logBook
-		client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger()})
+		servers[0].OnShares = func(context.Context) error { return broken }
+		servers[1].OnShares = gridtest.Hang
+		var log decodetest.LogBook
+		client := newClient(t, config{Servers: decodetest.Servers(servers), Log: log.Logger()})
 		_, err := client.Open(t.Context(), c)
 		var missing *decode.NotEnoughSharesError
 		if !errors.As(err, &missing) || !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("%v", err)
 		}
-		if !slices.Equal(missing.Found, []decode.SharePlace{{Share: 2, Server: "s2"}, {Share: 7, Server: "s7"}}) &&
-			!slices.Equal(missing.Found, []decode.SharePlace{{Share: 7, Server: "s7"}, {Share: 2, Server: "s2"}}) {
+		if !slices.Equal(missing.Found, []grid.SharePlace{{Share: 2, Server: "s2"}, {Share: 7, Server: "s7"}}) &&
+			!slices.Equal(missing.Found, []grid.SharePlace{{Share: 7, Server: "s7"}, {Share: 2, Server: "s2"}}) {
 			t.Errorf("found %v", missing.Found)
 		}
 		if len(missing.Failed) != 2 || missing.Failed[0].Server != "s0" || !errors.Is(missing.Failed[0].Err, broken) || missing.Failed[1].Server != "s1" {
 			t.Errorf("failed %v", missing.Failed)
 		}
-		if len(log.lines("server failed", "server=s0", "broken on purpose")) != 1 || len(log.lines("server failed", "server=s1", "no answer")) != 1 {
-			t.Errorf("the log:\n%s", log.b.String())
+		if len(log.Lines("server failed", "server=s0", "broken on purpose")) != 1 || len(log.Lines("server failed", "server=s1", "no answer")) != 1 {
+			t.Errorf("the log:\n%s", log.B.String())
 		}
 		if n := client.Stats().ServerErrors; n != 2 {
 			t.Errorf("%d server errors", n)
@@ -171,7 +174,7 @@ func TestNoShares(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = newClient(t, decode.Config{Servers: asServers(newGrid(3))}).Open(t.Context(), c)
+	_, err = newClient(t, config{Servers: decodetest.Servers(gridtest.New(3))}).Open(t.Context(), c)
 	if want := "decode: not enough shares: 3 of 10 needed, 0 usable"; err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}
@@ -180,8 +183,8 @@ func TestNoShares(t *testing.T) {
 // TestFailEveryOperation fails the first read of the grid, then the second,
 // and so on, until a download meets none: every one must succeed.
 func TestFailEveryOperation(t *testing.T) {
-	servers, data := newGrid(10), plaintext(300_000)
-	c := put(t, servers, data, decode.PutOptions{SegmentSize: 20_000})
+	servers, data := gridtest.New(10), decodetest.Plaintext(300_000)
+	c := put(t, servers, data, putOptions{SegmentSize: 20_000})
 	broken := errors.New("broken on purpose")
 	for nth := int64(1); ; nth++ {
 		var count, failed atomic.Int64
@@ -193,12 +196,12 @@ func TestFailEveryOperation(t *testing.T) {
 			return nil
 		}
 		for _, s := range servers {
-			s.onShares = fault
-			s.onOpen = func(ctx context.Context, _ int) error { return fault(ctx) }
-			s.onRead = func(ctx context.Context, _ int, _ int64) error { return fault(ctx) }
+			s.OnShares = fault
+			s.OnOpen = func(ctx context.Context, _ int) error { return fault(ctx) }
+			s.OnRead = func(ctx context.Context, _ int, _ int64) error { return fault(ctx) }
 		}
-		client := newClient(t, decode.Config{Servers: asServers(servers)})
-		got, err := get(t.Context(), client, c)
+		client := newClient(t, config{Servers: decodetest.Servers(servers)})
+		got, err := decodetest.Get(t.Context(), client, c)
 		if err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("operation %d failed: %v", nth, err)
 		}
@@ -214,7 +217,7 @@ func TestFailEveryOperation(t *testing.T) {
 // TestCulprits damages shares in ways that only together make it hard to find the culprit.
 func TestCulprits(t *testing.T) {
 	data, c, shares, a := corruptFile(t, 1)
-	si := storageIndex(t, c)
+	si := decodetest.StorageIndex(t, c)
 	badBlock := func(b []byte) { b[int(a.Data)+5*a.blockSize] ^= 1 }
 	badTree := func(b []byte) { b[int(a.BlockTree)+31*32] ^= 1 }
 	badChain := func(b []byte) { b[int(a.ShareChain)+5] ^= 1 }
@@ -232,12 +235,12 @@ func TestCulprits(t *testing.T) {
 		"bad in one chunk, good in rest": {map[int]func([]byte){0: badBlock, 1: func(b []byte) { b[int(a.Data)+17*a.blockSize] ^= 1 }}, []int{0, 1, 2, 3}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			servers := newGrid(1)
+			servers := gridtest.New(1)
 			lay(servers[0], si, shares, test.nums, nil)
 			for num, damage := range test.damage {
-				damage(servers[0].shares[si][num])
+				damage(servers[0].Held[si][num])
 			}
-			got, err := get(t.Context(), newClient(t, decode.Config{Servers: asServers(servers)}), c)
+			got, err := decodetest.Get(t.Context(), newClient(t, config{Servers: decodetest.Servers(servers)}), c)
 			var missing *decode.NotEnoughSharesError
 			if test.ok && (err != nil || !bytes.Equal(got, data)) || !test.ok && !errors.As(err, &missing) {
 				t.Errorf("%v", err)
@@ -249,14 +252,14 @@ func TestCulprits(t *testing.T) {
 // TestInconsistentUpload: the blocks are proven right by a UEB that promises
 // another crypttext. No share is at fault.
 func TestInconsistentUpload(t *testing.T) {
-	servers := newGrid(1)
-	c := put(t, servers, plaintext(100_000), decode.PutOptions{SegmentSize: 30_000})
-	si := storageIndex(t, c)
-	other := newGrid(1)
-	d := put(t, other, bytes.Repeat([]byte("x"), 100_000), decode.PutOptions{SegmentSize: 30_000})
-	theirs := other[0].shares[storageIndex(t, d)]
+	servers := gridtest.New(1)
+	c := put(t, servers, decodetest.Plaintext(100_000), putOptions{SegmentSize: 30_000})
+	si := decodetest.StorageIndex(t, c)
+	other := gridtest.New(1)
+	d := put(t, other, bytes.Repeat([]byte("x"), 100_000), putOptions{SegmentSize: 30_000})
+	theirs := other[0].Held[decodetest.StorageIndex(t, d)]
 	var forged []byte
-	for num, b := range servers[0].shares[si] {
+	for num, b := range servers[0].Held[si] {
 		head, err := chk.ParseHeader(b)
 		if err != nil {
 			t.Fatal(err)
@@ -275,16 +278,16 @@ func TestInconsistentUpload(t *testing.T) {
 		copy(b[head.CrypttextTree:head.BlockTree], theirs[num][head.CrypttextTree:head.BlockTree])
 	}
 	c = withUEBHash(t, c, chk.Hash(forged))
-	var log logBook
-	client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger()})
-	if _, err := get(t.Context(), client, c); !errors.Is(err, decode.ErrInconsistent) {
+	var log decodetest.LogBook
+	client := newClient(t, config{Servers: decodetest.Servers(servers), Log: log.Logger()})
+	if _, err := decodetest.Get(t.Context(), client, c); !errors.Is(err, decode.ErrInconsistent) {
 		t.Errorf("%v", err)
 	}
-	if lines := log.lines("corrupt share"); lines != nil {
+	if lines := log.Lines("corrupt share"); lines != nil {
 		t.Errorf("blamed: %q", lines)
 	}
 	// A UEB that contradicts the cap.
-	for _, b := range servers[0].shares[si] {
+	for _, b := range servers[0].Held[si] {
 		head, err := chk.ParseHeader(b)
 		if err != nil {
 			t.Fatal(err)
@@ -293,7 +296,7 @@ func TestInconsistentUpload(t *testing.T) {
 		copy(b[head.UEB+4:], forged)
 	}
 	c = withUEBHash(t, c, chk.Hash(forged))
-	if _, err := client.Open(t.Context(), c); err == nil || errors.Is(err, fs.ErrNotExist) {
+	if _, err := client.Open(t.Context(), c); !errors.Is(err, decode.ErrInconsistent) || !strings.Contains(err.Error(), "UEB contradicts its cap") {
 		t.Errorf("%v", err)
 	}
 }
@@ -310,26 +313,23 @@ func withUEBHash(t *testing.T, c caps.Cap, hash hashtree.Hash) caps.Cap {
 	return changed
 }
 
-// TestCloseWhileFrozen closes the Client under an Open and under a WriteChunks that hang.
+// TestCloseWhileFrozen closes the Client under an Open and under a WriteChunks that gridtest.Hang.
 func TestCloseWhileFrozen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, _ := tenServers(t)
-		freeze := func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
-		client, err := decode.New(decode.Config{Servers: asServers(servers)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		freeze := func(ctx context.Context, _ int, _ int64) error { return gridtest.Hang(ctx) }
+		client, members := config{Servers: decodetest.Servers(servers)}.open(t)
 		f, err := client.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		for _, s := range servers {
-			s.onShares, s.onRead = hang, freeze
+			s.OnShares, s.OnRead = gridtest.Hang, freeze
 		}
 		other, _ := caps.Parse(chkText)
 		errs := make(chan error)
-		go func() { errs <- f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())) }()
+		go func() { errs <- f.WriteChunks(t.Context(), 0, 1, decodetest.NewSink(f.Size())) }()
 		go func() {
 			_, err := client.Open(t.Context(), other)
 			errs <- err
@@ -340,6 +340,7 @@ func TestCloseWhileFrozen(t *testing.T) {
 		}
 		go func() {
 			client.Close()
+			members.Close()
 			errs <- decode.ErrClosed
 		}()
 		for range 3 {
@@ -350,15 +351,15 @@ func TestCloseWhileFrozen(t *testing.T) {
 		if n := client.Stats().MemoryInUse; n != 0 {
 			t.Errorf("%d bytes in use", n)
 		}
-		if err := f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())); !errors.Is(err, decode.ErrClosed) {
+		if err := f.WriteChunks(t.Context(), 0, 1, decodetest.NewSink(f.Size())); !errors.Is(err, decode.ErrClosed) {
 			t.Errorf("%v", err)
 		}
 		if _, err := client.Open(t.Context(), c); !errors.Is(err, decode.ErrClosed) {
 			t.Errorf("%v", err)
 		}
 		for _, s := range servers {
-			if s.opened != 0 {
-				t.Errorf("%s: %d shares are left open", s, s.opened)
+			if s.Opened != 0 {
+				t.Errorf("%s: %d shares are left open", s, s.Opened)
 			}
 		}
 	})
@@ -368,8 +369,8 @@ func TestCloseWhileFrozen(t *testing.T) {
 func TestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, data := tenServers(t)
-		var log logBook
-		client := newClient(t, decode.Config{Servers: asServers(servers), Log: log.logger()})
+		var log decodetest.LogBook
+		client := newClient(t, config{Servers: decodetest.Servers(servers), Log: log.Logger()})
 		f, err := client.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -377,21 +378,21 @@ func TestCancel(t *testing.T) {
 		defer f.Close()
 		synctest.Wait()
 		for _, s := range servers {
-			s.onRead = func(ctx context.Context, _ int, _ int64) error { return hang(ctx) }
+			s.OnRead = func(ctx context.Context, _ int, _ int64) error { return gridtest.Hang(ctx) }
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := f.WriteChunks(ctx, 0, 1, newSink(f.Size())); !errors.Is(err, context.DeadlineExceeded) {
+		if err := f.WriteChunks(ctx, 0, 1, decodetest.NewSink(f.Size())); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
-		if log.lines("level=WARN") != nil {
-			t.Errorf("the log: %s", log.b.String())
+		if log.Lines("level=WARN") != nil {
+			t.Errorf("the log: %s", log.B.String())
 		}
 		synctest.Wait()
 		for _, s := range servers {
-			s.onRead = nil
+			s.OnRead = nil
 		}
-		if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
+		if got, err := decodetest.ReadAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
 			t.Errorf("%v", err)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"github.com/dgraph-io/ristretto/v2"
 
 	"spillway/decode/chk"
+	"spillway/decode/fleet"
 	"spillway/decode/hashtree"
 )
 
@@ -30,7 +31,7 @@ type fileMetadata struct {
 
 // place is a share number and its server.
 type place struct {
-	member *member
+	member *fleet.Member
 	num    int
 }
 

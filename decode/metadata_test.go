@@ -11,30 +11,33 @@ import (
 	"spillway/decode"
 	"spillway/decode/caps"
 	"spillway/decode/chk"
+	"spillway/decode/decodetest"
 	"spillway/decode/grid"
+	"spillway/decode/grid/gridtest"
+	"spillway/decode/memory"
 )
 
 // TestMetadataCache opens a file again without asking any server, and asks them
 // once when what is remembered is not there any more.
 func TestMetadataCache(t *testing.T) {
-	servers, data := newGrid(4), plaintext(2_000_000)
-	c := put(t, servers, data, decode.PutOptions{SegmentSize: 131072})
-	si := storageIndex(t, c)
-	client := newClient(t, decode.Config{Servers: asServers(servers)})
+	servers, data := gridtest.New(4), decodetest.Plaintext(2_000_000)
+	c := put(t, servers, data, putOptions{SegmentSize: 131072})
+	si := decodetest.StorageIndex(t, c)
+	client := newClient(t, config{Servers: decodetest.Servers(servers)})
 	read := func(wantAsked int) {
 		t.Helper()
 		f, err := client.Open(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := readAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
+		if got, err := decodetest.ReadAll(t.Context(), f); err != nil || !bytes.Equal(got, data) {
 			t.Errorf("%v", err)
 		}
 		f.Close()
 		client.WaitMetadata()
 		for _, s := range servers {
-			if s.asked != wantAsked {
-				t.Errorf("%s was asked %d times, not %d", s, s.asked, wantAsked)
+			if s.Asked != wantAsked {
+				t.Errorf("%s was asked %d times, not %d", s, s.Asked, wantAsked)
 			}
 		}
 	}
@@ -44,23 +47,23 @@ func TestMetadataCache(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	// All shares move to the next server.
-	last := servers[3].shares[si]
+	last := servers[3].Held[si]
 	for i := 3; i > 0; i-- {
-		servers[i].shares[si] = servers[i-1].shares[si]
+		servers[i].Held[si] = servers[i-1].Held[si]
 	}
-	servers[0].shares[si] = last
+	servers[0].Held[si] = last
 	read(2)
 	read(2)
 	// And now they are gone.
 	for _, s := range servers {
-		delete(s.shares, si)
+		delete(s.Held, si)
 	}
 	f, err := client.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var missing *decode.NotEnoughSharesError
-	if _, err := readAll(t.Context(), f); !errors.As(err, &missing) || len(missing.Failed) != 0 {
+	if _, err := decodetest.ReadAll(t.Context(), f); !errors.As(err, &missing) || len(missing.Failed) != 0 {
 		t.Errorf("%v", err)
 	}
 	f.Close()
@@ -72,20 +75,20 @@ func TestMetadataCache(t *testing.T) {
 
 // TestMemory: what does not fit is refused by name, what fits waits its turn.
 func TestMemory(t *testing.T) {
-	servers, data := newGrid(1), plaintext(1_000_000)
-	c := put(t, servers, data, decode.PutOptions{SegmentSize: 100_000})
-	var tooMuch *decode.MemoryError
-	_, err := newClient(t, decode.Config{Servers: asServers(servers), Memory: 1_500_000}).Open(t.Context(), c)
+	servers, data := gridtest.New(1), decodetest.Plaintext(1_000_000)
+	c := put(t, servers, data, putOptions{SegmentSize: 100_000})
+	var tooMuch *memory.Error
+	_, err := newClient(t, config{Servers: decodetest.Servers(servers), Memory: 1_500_000}).Open(t.Context(), c)
 	if !errors.As(err, &tooMuch) || tooMuch.Needed < 2_000_000 || tooMuch.Limit != 1_500_000 || !strings.Contains(err.Error(), "--decode-memory") {
 		t.Errorf("%v", err)
 	}
-	client := newClient(t, decode.Config{Servers: asServers(servers), Memory: 2_000_100})
+	client := newClient(t, config{Servers: decodetest.Servers(servers), Memory: 2_000_100})
 	f, err := client.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	s := newSink(f.Size())
+	s := decodetest.NewSink(f.Size())
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -97,7 +100,7 @@ func TestMemory(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if !bytes.Equal(s.bytes, data) || client.Stats().MemoryInUse != 0 {
+	if !bytes.Equal(s.Bytes, data) || client.Stats().MemoryInUse != 0 {
 		t.Errorf("wrong bytes, or memory in use: %+v", client.Stats())
 	}
 	for _, i := range []int64{-1, 1, 1 << 60} {
@@ -132,10 +135,10 @@ func TestAbsurdGeometry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		servers := newGrid(1)
+		servers := gridtest.New(1)
 		shares := map[int][]byte{0: share, 1: share, 2: share}
-		lay(servers[0], storageIndex(t, c), shares, []int{0, 1, 2}, nil)
-		f, err := newClient(t, decode.Config{Servers: asServers(servers)}).Open(t.Context(), c)
+		lay(servers[0], decodetest.StorageIndex(t, c), shares, []int{0, 1, 2}, nil)
+		f, err := newClient(t, config{Servers: decodetest.Servers(servers)}).Open(t.Context(), c)
 		if (err == nil) != test.ok {
 			t.Errorf("%+v: %v", test, err)
 		}
@@ -143,7 +146,7 @@ func TestAbsurdGeometry(t *testing.T) {
 			continue
 		}
 		var missing *decode.NotEnoughSharesError
-		if err := f.WriteChunks(t.Context(), 1<<20, 1, newSink(0)); !errors.As(err, &missing) {
+		if err := f.WriteChunks(t.Context(), 1<<20, 1, decodetest.NewSink(0)); !errors.As(err, &missing) {
 			t.Errorf("%+v: %v", test, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"spillway/decode/chk"
+	"spillway/decode/fleet"
 	"spillway/decode/grid"
 	"spillway/decode/hashtree"
 )
@@ -17,20 +18,21 @@ import (
 // share is one share number on one server.
 type share struct {
 	file   *File
-	member *member
+	member *fleet.Member
 	rank   int // of the member in the File
 	num    int
 	beside int // shares of the file that were found on the member before
 
-	// Guarded by file.mu.
-	opened    *call[*openShare]  // nil unless open or being opened
-	owned     *call[*openShare]  // nil unless its own header has been read, or is being read, after a supposed one
-	demerits  int                // the more, the later it is chosen
-	corrupt   *CorruptShareError // the first one found; logged
-	failure   error              // the last one met; the first one is logged
-	failed    time.Time          // when that was
-	gone      bool               // the server does not hold it any more
-	blockRoot *hashtree.Hash     // proven by the share hash chain
+	opened    once[*openShare]
+	owned     once[*openShare]              // its own header, after a supposed one
+	blockRoot atomic.Pointer[hashtree.Hash] // proven by the share hash chain
+
+	// Guarded by the roster's mu.
+	demerits int                // the more, the later it is chosen
+	corrupt  *CorruptShareError // the first one found; logged
+	failure  error              // the last one met; the first one is logged
+	failed   time.Time          // when that was
+	gone     bool               // the server does not hold it any more
 }
 
 // openShare is a share of which it is known, or supposed, where everything stands.
@@ -41,28 +43,19 @@ type openShare struct {
 	bytes    grid.Share
 }
 
-// start runs fn in a goroutine of the File, with its context; not when it is closed.
-func (f *File) startLocked(fn func(ctx context.Context)) error {
-	if f.closed {
-		return ErrClosed
-	}
-	f.work.Go(func() { fn(f.ctx) })
-	return nil
-}
-
 // open opens the share, once for all who want it; after a failure the next caller tries again.
 func (s *share) open(ctx context.Context) (*openShare, error) {
-	return once(ctx, s.file, &s.opened, s.openNow)
+	return s.opened.do(ctx, s.file.life, s.openNow)
 }
 
 // openNow supposes the usual header where it can: once the UEB is known, every uploader would write the same. So
 // that costs no request. Hashes prove whatever is read by it; see again.
 func (s *share) openNow(ctx context.Context) (*openShare, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.file.client.timeout, errTimeout)
+	ctx, cancel := s.file.client.fleet.Bounded(ctx)
 	defer cancel()
 	bytes, err := s.member.Open(ctx, s.file.verifier.StorageIndex, s.num)
 	if err != nil {
-		return nil, s.blame("container", timeoutCause(ctx, err))
+		return nil, s.blame("container", grid.Cause(ctx, err))
 	}
 	o := &openShare{share: s, bytes: bytes}
 	if o.header, o.supposed = s.file.usualHeader(); o.supposed {
@@ -76,19 +69,18 @@ func (s *share) openNow(ctx context.Context) (*openShare, error) {
 
 // usualHeader returns the header that the file's shares most probably have, if that can be known.
 func (f *File) usualHeader() (h chk.Header, ok bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.found == nil || f.unusual {
+	ueb, unusual := f.search.result()
+	if ueb == nil || unusual {
 		return h, false
 	}
-	return chk.UsualHeader(f.found.Geometry), true
+	return chk.UsualHeader(ueb.Geometry), true
 }
 
 func (o *openShare) readHeader(ctx context.Context) (chk.Header, error) {
 	head := make([]byte, chk.HeaderSize)
 	n, err := o.readAt(ctx, nil, 0, head)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return chk.Header{}, o.blame("header", timeoutCause(ctx, err))
+		return chk.Header{}, o.blame("header", grid.Cause(ctx, err))
 	}
 	header, err := chk.ParseHeader(head[:n])
 	if err != nil {
@@ -103,19 +95,15 @@ func (s *share) own(ctx context.Context) (*openShare, error) {
 	if err != nil || !o.supposed {
 		return o, err
 	}
-	return once(ctx, s.file, &s.owned, func(ctx context.Context) (*openShare, error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, s.file.client.timeout, errTimeout)
+	return s.owned.do(ctx, s.file.life, func(ctx context.Context) (*openShare, error) {
+		ctx, cancel := s.file.client.fleet.Bounded(ctx)
 		defer cancel()
 		header, err := o.readHeader(ctx)
 		if err != nil {
 			return nil, err
 		}
 		own := &openShare{share: s, header: header, bytes: o.bytes}
-		opened := newCall[*openShare]()
-		opened.finish(own, nil)
-		s.file.mu.Lock()
-		s.opened = opened
-		s.file.mu.Unlock()
+		s.opened.set(own)
 		return own, nil
 	})
 }
@@ -149,24 +137,6 @@ func (s *share) use(ctx context.Context, fn func(o *openShare) error) error {
 	return err
 }
 
-// close closes the share if it is open. The File's goroutines have ended.
-func (s *share) close() error {
-	if s.opened == nil || !s.opened.isDone() || s.opened.value == nil {
-		return nil
-	}
-	return s.opened.value.bytes.Close()
-}
-
-var errTimeout = errors.New("no answer within the time allowed")
-
-// timeoutCause puts the reason in place of a context's error.
-func timeoutCause(ctx context.Context, err error) error {
-	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
 // readAt is grid.Share's ReadAt when the server's turn has come to answer it, which began, if
 // not nil, is told (Unix time in nanoseconds).
 func (o *openShare) readAt(ctx context.Context, began *atomic.Int64, off int64, bufs ...[]byte) (int, error) {
@@ -174,15 +144,15 @@ func (o *openShare) readAt(ctx context.Context, began *atomic.Int64, off int64, 
 	for _, b := range bufs {
 		want += len(b)
 	}
-	r, err := o.member.begin(ctx, o.file, want)
+	request, err := o.member.Begin(ctx, o.file, want)
 	if err != nil {
 		return 0, err
 	}
 	if began != nil {
-		began.Store(r.began.UnixNano())
+		began.Store(request.Began().UnixNano())
 	}
 	n, err := o.bytes.ReadAt(ctx, off, bufs...)
-	o.member.end(o.file, r, n, err == nil || errors.Is(err, io.EOF))
+	request.End(n, err == nil || errors.Is(err, io.EOF))
 	return n, err
 }
 
@@ -193,7 +163,7 @@ func (o *openShare) read(ctx context.Context, off int64, bufs ...[]byte) error {
 	for _, b := range bufs {
 		want += len(b)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.file.client.timeout, errTimeout)
+	ctx, cancel := o.file.client.fleet.Bounded(ctx)
 	defer cancel()
 	n, err := o.readAt(ctx, nil, off, bufs...)
 	switch {
@@ -202,11 +172,11 @@ func (o *openShare) read(ctx context.Context, off int64, bufs ...[]byte) error {
 	case err == nil || errors.Is(err, io.EOF):
 		return io.ErrUnexpectedEOF
 	}
-	return timeoutCause(ctx, err)
+	return grid.Cause(ctx, err)
 }
 
 // blame says whose fault it is that part could not be had from the share: the
-// uploader's or the disk's (*CorruptShareError), or the server's (ServerError).
+// uploader's or the disk's (*CorruptShareError), or the server's (grid.ServerError).
 func (s *share) blame(part string, err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -215,7 +185,7 @@ func (s *share) blame(part string, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrClosed):
 		return err // nobody's fault
 	default:
-		return ServerError{Server: s.member.String(), Err: fmt.Errorf("share %d: %w", s.num, err)}
+		return grid.ServerError{Server: s.member.String(), Err: fmt.Errorf("share %d: %w", s.num, err)}
 	}
 	return &CorruptShareError{s.file.verifier.StorageIndex, s.num, s.member.String(), part, err}
 }
@@ -239,8 +209,8 @@ var (
 func (s *share) report(err error) (again time.Time) {
 	f := s.file
 	var corrupt *CorruptShareError
-	var server ServerError
-	f.mu.Lock()
+	var server grid.ServerError
+	f.roster.mu.Lock()
 	first := false
 	switch {
 	case errors.As(err, &corrupt):
@@ -257,34 +227,20 @@ func (s *share) report(err error) (again time.Time) {
 		if errors.Is(err, fs.ErrNotExist) {
 			s.gone = true
 		} else {
-			again = s.member.pace.fail(s.failed)
+			again = s.member.Fail(s.failed)
 		}
 	}
-	f.mu.Unlock()
+	f.roster.mu.Unlock()
 	switch {
 	case corrupt != nil && first:
-		f.client.advise(s.member, advice{f.verifier.StorageIndex, s.num, f.id, problemText(corrupt)})
+		f.client.fleet.Advise(s.member, f.verifier.StorageIndex, s.num, f.id, problemText(corrupt))
 		f.client.corruptShares.Add(1)
 		f.client.log.Warn("corrupt share", "file", f.id, "storage_index", corrupt.StorageIndex.String(),
 			"share", corrupt.Share, "server", corrupt.Server, "part", corrupt.Part, "error", errorText(corrupt.Err))
 	case corrupt == nil && server.Err != nil:
-		f.client.serverErrors.Add(1)
-		if first {
-			f.client.log.Warn("server failed", "file", f.id, "share", s.num, "server", server.Server, "error", server.Err.Error())
-		}
+		f.client.fleet.Failed(s.member, server.Err, first, "file", f.id, "share", s.num)
 	}
 	return again
-}
-
-// manyLate is how many times in a row a server is late before the log tells.
-const manyLate = 3
-
-// isLate notes that a read that began then has not ended in its time.
-func (s *share) isLate(now, began time.Time) {
-	f := s.file
-	if s.member.pace.isLate(now, began) == manyLate {
-		f.client.log.Info("server was late several times and is hardly asked any more", "file", f.id, "server", s.member.String())
-	}
 }
 
 func errorText(err error) string {
@@ -298,23 +254,18 @@ func errorText(err error) string {
 // its share hash chain.
 func (o *openShare) provenBlockRoot(ctx context.Context) (hashtree.Hash, error) {
 	f := o.file
-	f.mu.Lock()
-	root := o.blockRoot
-	f.mu.Unlock()
-	if root != nil {
+	if root := o.blockRoot.Load(); root != nil {
 		return *root, nil
 	}
 	chain := make([]byte, chk.ChainSize(f.verifier.N))
 	if err := o.read(ctx, o.header.ShareChain, chain); err != nil {
 		return hashtree.Hash{}, o.blame(chainPart, err)
 	}
-	proven, err := chk.VerifyChain(chain, f.verifier.N, o.num, f.ueb.ShareRootHash)
+	proven, err := chk.VerifyChain(chain, f.verifier.N, o.num, f.cut.ueb.ShareRootHash)
 	if err != nil {
 		return hashtree.Hash{}, o.blame(chainPart, fmt.Errorf("%w: %w", errChain, err))
 	}
-	f.mu.Lock()
-	o.blockRoot = &proven
-	f.mu.Unlock()
+	o.blockRoot.Store(&proven)
 	return proven, nil
 }
 
@@ -331,11 +282,11 @@ func (o *openShare) readUEB(ctx context.Context) ([]byte, error) {
 func (o *openShare) readTail(ctx context.Context, lead int64) (ueb, before []byte, err error) {
 	field := o.header.UEBLengthSize()
 	b := make([]byte, int(lead)+field+uebGuess)
-	ctx, cancel := context.WithTimeoutCause(ctx, o.file.client.timeout, errTimeout)
+	ctx, cancel := o.file.client.fleet.Bounded(ctx)
 	defer cancel()
 	n, err := o.readAt(ctx, nil, o.header.UEB-lead, b)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, o.blame(uebPart, timeoutCause(ctx, err))
+		return nil, nil, o.blame(uebPart, grid.Cause(ctx, err))
 	}
 	before, b = b[:lead], b[lead:]
 	n -= int(lead)

@@ -3,16 +3,17 @@ package decode
 import (
 	"cmp"
 	"slices"
+	"spillway/decode/grid"
 	"time"
 )
 
 // Status is what is known of a file's shares at one moment.
 type Status struct {
-	Needed, Total int           // k and n
-	Found         []SharePlace  // shares that may be used, by number
-	Bad           []SharePlace  // shares that are corrupt; what is right in them may be used
-	Failed        []ServerError // servers that did not answer last
-	Waiting       []ServerWait  // servers that have not said yet which shares they hold
+	Needed, Total int                // k and n
+	Found         []grid.SharePlace  // shares that may be used, by number
+	Bad           []grid.SharePlace  // shares that are corrupt; what is right in them may be used
+	Failed        []grid.ServerError // servers that did not answer last
+	Waiting       []ServerWait       // servers that have not said yet which shares they hold
 }
 
 // ServerWait names a server that has not answered yet.
@@ -21,8 +22,8 @@ type ServerWait struct {
 	Since  time.Time
 }
 
-// Status returns what is known of the shares of the file with that Cap.ID, if it is open or being opened.
-// A File that remembers its shares knows of no server that it has not asked.
+// Status returns what is known of the shares of the file with that Cap.ID, if it is open or being
+// opened. A File that remembers its shares knows of no server that it has not asked.
 func (c *Client) Status(id string) (st Status, ok bool) {
 	c.mu.Lock()
 	var files []*File
@@ -42,28 +43,29 @@ func (c *Client) Status(id string) (st Status, ok bool) {
 }
 
 func (f *File) status() Status {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	st := Status{Needed: f.verifier.K, Total: f.verifier.N, Failed: f.failuresLocked()}
-	for _, s := range f.shares {
-		p := SharePlace{Share: s.num, Server: s.member.String()}
+	r := &f.roster
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := Status{Needed: f.verifier.K, Total: f.verifier.N, Failed: r.failuresLocked()}
+	for _, s := range r.shares {
+		p := grid.SharePlace{Share: s.num, Server: s.member.String()}
 		switch {
 		case s.gone:
 		case s.corrupt != nil:
 			st.Bad = append(st.Bad, p)
-		case s.failure != nil && !s.member.pace.next().IsZero():
-			st.Failed = append(st.Failed, ServerError{Server: p.Server, Err: s.failure, When: s.failed})
+		case s.failure != nil && !s.member.Again().IsZero():
+			st.Failed = append(st.Failed, grid.ServerError{Server: p.Server, Err: s.failure, When: s.failed})
 		default:
 			st.Found = append(st.Found, p)
 		}
 	}
-	for _, q := range f.inquiries {
+	for _, q := range r.inquiries {
 		if q.asking && q.when.IsZero() {
 			st.Waiting = append(st.Waiting, ServerWait{Server: q.member.String(), Since: q.since})
 		}
 	}
-	for _, places := range [][]SharePlace{st.Found, st.Bad} {
-		slices.SortFunc(places, func(a, b SharePlace) int {
+	for _, places := range [][]grid.SharePlace{st.Found, st.Bad} {
+		slices.SortFunc(places, func(a, b grid.SharePlace) int {
 			return cmp.Or(cmp.Compare(a.Share, b.Share), cmp.Compare(a.Server, b.Server))
 		})
 	}

@@ -9,16 +9,19 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/decodetest"
+	"spillway/decode/grid"
+	"spillway/decode/grid/gridtest"
 )
 
 // TestStatus: of a file that is being opened one can tell whom it waits for, since when, and what the
 // others did.
 func TestStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mem := newGrid(5)
-		c := put(t, mem, plaintext(10_000), decode.PutOptions{K: 3, N: 5, SegmentSize: 1 << 10})
+		mem := gridtest.New(5)
+		c := put(t, mem, decodetest.Plaintext(10_000), putOptions{K: 3, N: 5, SegmentSize: 1 << 10})
 		hold := make(chan struct{})
-		mem[1].onShares = func(ctx context.Context) error {
+		mem[1].OnShares = func(ctx context.Context) error {
 			select {
 			case <-hold:
 				return nil
@@ -26,9 +29,9 @@ func TestStatus(t *testing.T) {
 				return ctx.Err()
 			}
 		}
-		mem[2].onShares = hang
-		mem[3].onShares = func(context.Context) error { return errors.New("down") }
-		client := newClient(t, decode.Config{Servers: asServers(mem), Timeout: time.Minute})
+		mem[2].OnShares = gridtest.Hang
+		mem[3].OnShares = func(context.Context) error { return errors.New("down") }
+		client := newClient(t, config{Servers: decodetest.Servers(mem), Timeout: time.Minute})
 		if st, ok := client.Status(c.ID()); ok {
 			t.Errorf("of a file that nobody opened: %+v", st)
 		}
@@ -41,7 +44,7 @@ func TestStatus(t *testing.T) {
 			opened <- err
 		}()
 		time.Sleep(12 * time.Second) // of the bubble's own time
-		check := func(found []decode.SharePlace, failed, waiting []string, when ...time.Time) {
+		check := func(found []grid.SharePlace, failed, waiting []string, when ...time.Time) {
 			t.Helper()
 			st, ok := client.Status(c.ID())
 			var gotFailed, gotWaiting []string
@@ -57,18 +60,18 @@ func TestStatus(t *testing.T) {
 				t.Errorf("%+v", st)
 			}
 		}
-		check([]decode.SharePlace{{Share: 0, Server: "s0"}, {Share: 4, Server: "s4"}}, []string{"s3: down"}, []string{"s1", "s2"}, began, began, began)
+		check([]grid.SharePlace{{Share: 0, Server: "s0"}, {Share: 4, Server: "s4"}}, []string{"s3: down"}, []string{"s1", "s2"}, began, began, began)
 		close(hold)
 		if err := <-opened; err != nil {
 			t.Fatal(err)
 		}
-		check([]decode.SharePlace{{Share: 0, Server: "s0"}, {Share: 1, Server: "s1"}, {Share: 4, Server: "s4"}}, []string{"s3: down"}, []string{"s2"}, began, began)
+		check([]grid.SharePlace{{Share: 0, Server: "s0"}, {Share: 1, Server: "s1"}, {Share: 4, Server: "s4"}}, []string{"s3: down"}, []string{"s2"}, began, began)
 
 		// A server that fails in the middle has no share that may be used, until it answers again.
 		synctest.Wait()
-		mem[4].onRead = func(context.Context, int, int64) error { return errors.New("on fire") }
+		mem[4].OnRead = func(context.Context, int, int64) error { return errors.New("on fire") }
 		failed := make(chan error)
-		go func() { failed <- f.WriteChunks(t.Context(), 0, 1, newSink(f.Size())) }()
+		go func() { failed <- f.WriteChunks(t.Context(), 0, 1, decodetest.NewSink(f.Size())) }()
 		synctest.Wait()
 		st, _ := client.Status(c.ID())
 		if len(st.Found) != 2 || len(st.Failed) != 2 || st.Failed[1].Server != "s4" || st.Failed[1].When.Before(began.Add(12*time.Second)) {

@@ -1,21 +1,18 @@
 package decode_test
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
 
-	"spillway/decode"
 	"spillway/decode/caps"
+	"spillway/decode/decodetest"
+	"spillway/decode/fleet"
+	"spillway/decode/grid/dir"
 )
 
 // shared returns a path below the directory of published material beside the
@@ -32,75 +29,11 @@ func shared(t *testing.T, name string) string {
 	return path
 }
 
-// TestVectors writes every published case and reads it back. The cap commits to
-// every byte of every share.
-func TestVectors(t *testing.T) {
-	file, err := os.Open(shared(t, "vectors/chk.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	lines := bufio.NewScanner(file)
-	count := 0
-	for lines.Scan() {
-		var v struct {
-			Convergence, Seed []byte
-			Length            int
-			K, N              int
-			MaxSegmentSize    int64 `json:"max_segment_size"`
-			Cap               string
-		}
-		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
-			t.Fatal(err)
-		}
-		count++
-		t.Run(fmt.Sprintf("%d-of-%d/%d", v.K, v.N, v.Length), func(t *testing.T) {
-			data := bytes.Repeat(v.Seed, v.Length/len(v.Seed)+1)[:v.Length]
-			servers := newGrid(1)
-			c := put(t, servers, data, decode.PutOptions{K: v.K, N: v.N, SegmentSize: v.MaxSegmentSize, Convergence: v.Convergence})
-			if c.Reveal() != v.Cap {
-				t.Fatalf("the cap is %s and should be %s", c.Reveal(), v.Cap)
-			}
-			si := storageIndex(t, c)
-			all := servers[0].shares[si]
-			if len(all) != v.N {
-				t.Fatalf("%d shares", len(all))
-			}
-			choices := map[string][]int{
-				"primary": random.Perm(v.K),
-				"random":  random.Perm(v.N)[:v.K],
-			}
-			for num := range v.K { // the last ones: no primary among them if n-k >= k
-				choices["last"] = append(choices["last"], v.N-1-num)
-			}
-			for name, nums := range choices {
-				some := newGrid(1)
-				some[0].shares[si] = map[int][]byte{}
-				for _, num := range nums {
-					some[0].shares[si][num] = all[num]
-				}
-				got, err := get(t.Context(), newClient(t, decode.Config{Servers: asServers(some)}), c)
-				if err != nil {
-					t.Errorf("%s: %v", name, err)
-				} else if !bytes.Equal(got, data) {
-					t.Errorf("%s: wrong bytes", name)
-				}
-			}
-		})
-	}
-	if lines.Err() != nil || count != 60 {
-		t.Errorf("%d cases (%v)", count, lines.Err())
-	}
-}
-
 // TestFixtures reads what real Tahoe-LAFS wrote, with all shares and with every
 // one of the servers missing in turn.
 func TestFixtures(t *testing.T) {
-	dir := shared(t, "fixtures")
-	text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	published := shared(t, "fixtures")
+	text, err := os.ReadFile(filepath.Join(published, "manifest.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,19 +41,15 @@ func TestFixtures(t *testing.T) {
 	if err := json.Unmarshal(text, &manifest); err != nil {
 		t.Fatal(err)
 	}
-	var servers []decode.Server
+	var servers []fleet.Server
 	for i := range 5 {
-		path, err := filepath.Abs(filepath.Join(dir, "storage", "s"+strconv.Itoa(i)))
+		path, err := filepath.Abs(filepath.Join(published, "storage", "s"+strconv.Itoa(i)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		server, err := decode.ParseServer("file://" + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		servers = append(servers, server)
+		servers = append(servers, fleet.Server{Server: dir.New(path)})
 	}
-	client := newClient(t, decode.Config{Servers: servers})
+	client := newClient(t, config{Servers: servers})
 	for _, m := range manifest {
 		t.Run(m.Name, func(t *testing.T) {
 			c, err := caps.Parse(m.Cap)
@@ -129,7 +58,7 @@ func TestFixtures(t *testing.T) {
 			}
 			data, literal := c.Literal()
 			if !literal {
-				if data, err = get(t.Context(), client, c); err != nil {
+				if data, err = decodetest.Get(t.Context(), client, c); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -149,18 +78,5 @@ func TestFixtures(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestConvergenceSecret is a guard against reading the vectors' secrets wrongly.
-func TestConvergenceSecret(t *testing.T) {
-	secret, err := base64.StdEncoding.DecodeString("ZOyIygCyaOW6GjVnihtTFg==")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := put(t, newGrid(1), bytes.Repeat([]byte("a"), 56), decode.PutOptions{K: 1, N: 1, SegmentSize: 131072, Convergence: secret})
-	const want = "URI:CHK:tkjwggbz6p4wvuipe3gtmgfmsu:cnbcggp4scaxcde6vtfzga7bsuja4qjfbtv23xhaofwhbw5exjrq:1:1:56"
-	if c.Reveal() != want {
-		t.Errorf("the cap is %s", c.Reveal())
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"spillway/decode"
 	"spillway/decode/caps"
+	"spillway/decode/grid"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -151,8 +152,8 @@ func TestAdminShares(t *testing.T) {
 		shares, error any
 	}{
 		"few": {fmt.Errorf("chunk 3: %w", &decode.NotEnoughSharesError{Needed: 3, Total: 10,
-			Found:  []decode.SharePlace{{Share: 1, Server: "a"}, {Share: 4, Server: "b"}},
-			Failed: []decode.ServerError{{Server: "c", Err: context.DeadlineExceeded}}}),
+			Found:  []grid.SharePlace{{Share: 1, Server: "a"}, {Share: 4, Server: "b"}},
+			Failed: []grid.ServerError{{Server: "c", Err: context.DeadlineExceeded}}}),
 			"3 of 10 shares needed; have 2: a (share 1), b (share 4); c timed out", nil},
 		"odd": {errors.New("the disk is on fire"), nil, "the disk is on fire"},
 	} {

@@ -19,8 +19,11 @@ import (
 
 	"spillway/decode"
 	"spillway/decode/caps"
+	"spillway/decode/decodetest"
+	"spillway/decode/fleet"
 	"spillway/decode/grid"
 	"spillway/decode/grid/dir"
+	"spillway/decode/upload"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -227,22 +230,18 @@ func BenchmarkCold(b *testing.B) {
 	const size = 256 << 20
 	data := pattern(size)
 	for _, segment := range []int64{128 << 10, 1 << 20} {
-		var all []decode.Server
+		var all []fleet.Server
 		for range 10 {
-			all = append(all, decode.Server{Server: dir.New(b.TempDir())})
+			all = append(all, fleet.Server{Server: dir.New(b.TempDir())})
 		}
-		uploader, err := decode.New(decode.Config{Servers: all})
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer uploader.Close()
-		cap, err := uploader.Put(b.Context(), bytes.NewReader(data), decode.PutOptions{SegmentSize: segment})
+		_, uploader := decodetest.Clients(b, all)
+		cap, err := uploader.Put(b.Context(), bytes.NewReader(data), upload.Options{SegmentSize: segment})
 		if err != nil {
 			b.Fatal(err)
 		}
 		for _, shares := range []struct {
 			name    string
-			servers []decode.Server
+			servers []fleet.Server
 		}{{"primary", all[:3]}, {"parity", all[7:]}} {
 			b.Run(fmt.Sprintf("segment=%d/%s", segment, shares.name), func(b *testing.B) {
 				b.SetBytes(size)
@@ -258,8 +257,13 @@ func BenchmarkCold(b *testing.B) {
 }
 
 // spoolWhole decodes a file into a spool of its own.
-func spoolWhole(ctx context.Context, cap caps.Cap, servers []decode.Server) error {
-	client, err := decode.New(decode.Config{Servers: servers})
+func spoolWhole(ctx context.Context, cap caps.Cap, servers []fleet.Server) error {
+	members, err := fleet.New(fleet.Config{Servers: servers})
+	if err != nil {
+		return err
+	}
+	defer members.Close()
+	client, err := decode.New(decode.Config{Fleet: members})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,8 @@ import (
 
 	"spillway/decode"
 	"spillway/decode/caps"
+	"spillway/decode/grid"
+	"spillway/decode/memory"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -26,8 +28,8 @@ func TestErrorBeforeFirstByte(t *testing.T) {
 	cap := g.capOf("file", 100)
 	var answer error
 	g.serve(cap, func(context.Context) (spool.Source, error) { return nil, answer })
-	place := func(n int) decode.SharePlace {
-		return decode.SharePlace{Share: n, Server: "file:///srv/secret-path/storage"}
+	place := func(n int) grid.SharePlace {
+		return grid.SharePlace{Share: n, Server: "file:///srv/secret-path/storage"}
 	}
 	for _, test := range []struct {
 		err    error
@@ -35,12 +37,12 @@ func TestErrorBeforeFirstByte(t *testing.T) {
 		retry  string
 		body   string
 	}{
-		{&decode.NotEnoughSharesError{Needed: 3, Total: 10, Found: []decode.SharePlace{place(4), place(0), place(4)}, Bad: []decode.SharePlace{place(7)}}, 410, "",
+		{&decode.NotEnoughSharesError{Needed: 3, Total: 10, Found: []grid.SharePlace{place(4), place(0), place(4)}, Bad: []grid.SharePlace{place(7)}}, 410, "",
 			"3 of 10 shares needed; have 2: storage (shares 0, 4); corrupt: storage (share 7); every server has answered\n"},
-		{&decode.NotEnoughSharesError{Needed: 3, Total: 10, Found: []decode.SharePlace{place(4)}, Failed: []decode.ServerError{{Server: "a", Err: io.EOF}}}, 503, "60",
+		{&decode.NotEnoughSharesError{Needed: 3, Total: 10, Found: []grid.SharePlace{place(4)}, Failed: []grid.ServerError{{Server: "a", Err: io.EOF}}}, 503, "60",
 			"3 of 10 shares needed; have 1: storage (share 4); a failed; try again in a minute\n"},
 		{decode.ErrInconsistent, 502, "", "this file was uploaded inconsistently and cannot be read\n"},
-		{&decode.MemoryError{What: "segments", Needed: 2, Limit: 1}, 500, "",
+		{&memory.Error{What: "segments", Needed: 2, Limit: 1}, 500, "",
 			"this file needs more memory than the gateway may use for decoding; its operator can raise --decode-memory\n"},
 		{spool.ErrPurged, 503, "1", "the file was purged from the gateway just now; try again\n"},
 		{decode.ErrClosed, 503, "30", "the gateway is shutting down; try again soon\n"},

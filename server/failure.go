@@ -50,7 +50,6 @@ func failureOf(err error) *failure {
 		f           *failure
 		unsupported *caps.UnsupportedError
 		tooFew      *decode.NotEnoughSharesError
-		memory      *decode.MemoryError
 	)
 	switch {
 	case errors.As(err, &f):
@@ -63,7 +62,7 @@ func failureOf(err error) *failure {
 		return tooFewFailure(tooFew)
 	case errors.Is(err, decode.ErrInconsistent):
 		return &failure{status: http.StatusBadGateway, line: "this file was uploaded inconsistently and cannot be read", cause: err}
-	case errors.As(err, &memory):
+	case errors.Is(err, syscall.ENOMEM):
 		return &failure{status: http.StatusInternalServerError,
 			line: "this file needs more memory than the gateway may use for decoding; its operator can raise --decode-memory", cause: err}
 	case errors.Is(err, spool.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -20,7 +20,11 @@ import (
 
 	"spillway/decode"
 	"spillway/decode/caps"
+	"spillway/decode/decodetest"
+	"spillway/decode/fleet"
 	"spillway/decode/grid"
+	"spillway/decode/grid/dir"
+	"spillway/decode/upload"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -32,13 +36,14 @@ const adminToken = "correct horse battery staple"
 // wants to hold or fail the decoding.
 type gateway struct {
 	*server.Server
-	t       *testing.T
-	spool   *spool.Spool
-	client  *decode.Client
-	storage []string // the directories
-	log     *logLines
-	public  *httptest.Server
-	admin   *httptest.Server
+	t        *testing.T
+	spool    *spool.Spool
+	client   *decode.Client
+	uploader *upload.Uploader
+	storage  []string // the directories
+	log      *logLines
+	public   *httptest.Server
+	admin    *httptest.Server
 
 	mu      sync.Mutex
 	sources map[string]func(context.Context) (spool.Source, error) // by cap id
@@ -49,7 +54,7 @@ func newGateway(t *testing.T, cfg spool.Config) *gateway {
 	t.Helper()
 	g := &gateway{t: t, log: newLogLines(), sources: map[string]func(context.Context) (spool.Source, error){}}
 	g.spool = newSpool(t, cfg, g.log)
-	g.client, g.storage = newGrid(t)
+	g.client, g.uploader, g.storage = newGrid(t)
 	g.Server = server.New(server.Config{Spool: g.spool, Client: g.client, Log: slog.New(slog.NewJSONHandler(g.log, nil)), AdminToken: adminToken, Version: "test"})
 	g.SetOpenSource(func(ctx context.Context, cap caps.Cap) (spool.Source, error) {
 		g.mu.Lock()
@@ -68,24 +73,16 @@ func newGateway(t *testing.T, cfg spool.Config) *gateway {
 	return g
 }
 
-// newGrid returns a client of five empty storage directories.
-func newGrid(t *testing.T) (*decode.Client, []string) {
+// newGrid returns a client and an uploader of five empty storage directories.
+func newGrid(t *testing.T) (client *decode.Client, uploader *upload.Uploader, storage []string) {
 	t.Helper()
-	var cfg decode.Config
-	var storage []string
+	var servers []fleet.Server
 	for range 5 {
-		dir := t.TempDir()
-		server, err := decode.ParseServer("file://" + dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Servers, storage = append(cfg.Servers, server), append(storage, dir)
+		storage = append(storage, t.TempDir())
+		servers = append(servers, fleet.Server{Server: dir.New(storage[len(storage)-1])})
 	}
-	client, err := decode.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client, storage
+	client, uploader = decodetest.Clients(t, servers)
+	return client, uploader, storage
 }
 
 func newSpool(t *testing.T, cfg spool.Config, log io.Writer) *spool.Spool {
@@ -170,7 +167,7 @@ func idOf(t *testing.T, text string) string {
 // put writes data into the grid and returns its cap.
 func (g *gateway) put(data []byte) string {
 	g.t.Helper()
-	cap, err := g.client.Put(g.t.Context(), bytes.NewReader(data), decode.PutOptions{K: 3, N: 5, SegmentSize: 128 << 10})
+	cap, err := g.uploader.Put(g.t.Context(), bytes.NewReader(data), upload.Options{K: 3, N: 5, SegmentSize: 128 << 10})
 	if err != nil {
 		g.t.Fatal(err)
 	}

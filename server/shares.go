@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/grid"
 )
 
 // maxNamed is how many servers of a kind are named; of more, the number is told.
@@ -53,9 +54,9 @@ func sharesText(st decode.Status, now time.Time) string {
 }
 
 // placesText lists servers in the order of their names, each with its shares.
-func placesText(places []decode.SharePlace) string {
+func placesText(places []grid.SharePlace) string {
 	places = slices.Clone(places)
-	slices.SortFunc(places, func(a, b decode.SharePlace) int {
+	slices.SortFunc(places, func(a, b grid.SharePlace) int {
 		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Share, b.Share))
 	})
 	places = slices.Compact(places)
@@ -77,12 +78,12 @@ func placesText(places []decode.SharePlace) string {
 }
 
 // failedText lists servers in the order of their names, each with its last failure.
-func failedText(failed []decode.ServerError, now time.Time) string {
+func failedText(failed []grid.ServerError, now time.Time) string {
 	failed = slices.Clone(failed)
-	slices.SortStableFunc(failed, func(a, b decode.ServerError) int {
+	slices.SortStableFunc(failed, func(a, b grid.ServerError) int {
 		return cmp.Or(cmp.Compare(a.Server, b.Server), b.When.Compare(a.When))
 	})
-	failed = slices.CompactFunc(failed, func(a, b decode.ServerError) bool { return a.Server == b.Server })
+	failed = slices.CompactFunc(failed, func(a, b grid.ServerError) bool { return a.Server == b.Server })
 	var names []string
 	for _, e := range failed {
 		name := publicName(e.Server) + " " + e.Brief()

@@ -23,7 +23,7 @@ func (c *checkCmd) Run(ctx context.Context, std streams, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	client, err := c.client(slog.New(slog.DiscardHandler)) // the report says it all
+	client, err := c.reader(slog.New(slog.DiscardHandler)) // the report says it all
 	if err != nil {
 		return err
 	}

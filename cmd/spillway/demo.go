@@ -18,6 +18,9 @@ import (
 	"syscall"
 
 	"spillway/decode"
+	"spillway/decode/fleet"
+	"spillway/decode/grid/dir"
+	"spillway/decode/upload"
 	"spillway/spool"
 )
 
@@ -40,27 +43,31 @@ func (c *demoCmd) Run(ctx context.Context, std streams, log *slog.Logger) (err e
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
 
 	fmt.Fprintf(std.out, "Making a grid of %d storage servers in %s\n", demoN, temp)
-	servers := make([]decode.Server, demoN)
+	servers := make([]fleet.Server, demoN)
 	dirs := make([]string, demoN)
 	for i := range servers {
 		dirs[i] = filepath.Join(temp, fmt.Sprintf("server-%d", i))
 		if err := os.Mkdir(dirs[i], 0o700); err != nil {
 			return err
 		}
-		u := url.URL{Scheme: "file", Path: dirs[i]}
-		if servers[i], err = decode.ParseServer(u.String()); err != nil {
-			return err
-		}
+		servers[i].Server = dir.New(dirs[i])
 	}
-	client, err := decode.New(decode.Config{Servers: servers, Log: log})
+	members, err := fleet.New(fleet.Config{Servers: servers, Log: log})
+	if err != nil {
+		return err
+	}
+	defer members.Close()
+	client, err := decode.New(decode.Config{Fleet: members, Log: log})
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	uploader := upload.New(upload.Config{Fleet: members, Log: log})
+	defer uploader.Close()
 
 	fmt.Fprintf(std.out, "Uploading a sample file of %v, %d of %d shares needed\n", size(demoSize), demoK, demoN)
 	sample := newSample(demoSize)
-	cap, err := client.Put(ctx, sample, decode.PutOptions{K: demoK, N: demoN})
+	uploaded, err := uploader.Put(ctx, sample, upload.Options{K: demoK, N: demoN})
 	if err != nil {
 		return err
 	}
@@ -72,8 +79,8 @@ func (c *demoCmd) Run(ctx context.Context, std streams, log *slog.Logger) (err e
 		return err
 	}
 	fmt.Fprintf(std.out, "Losing %d of the servers\n", demoMissing)
-	for _, dir := range dirs[:demoMissing] {
-		if err := os.RemoveAll(filepath.Join(dir, "shares")); err != nil {
+	for _, lost := range dirs[:demoMissing] {
+		if err := os.RemoveAll(filepath.Join(lost, "shares")); err != nil {
 			return err
 		}
 	}
@@ -96,7 +103,7 @@ func (c *demoCmd) Run(ctx context.Context, std streams, log *slog.Logger) (err e
 		token:  token,
 		spool:  spool.Config{Dir: temp, AllowTmpfs: true, Budget: 1 << 30, Log: log},
 		ready: func() {
-			link := fmt.Sprintf("http://%s/file/%s/@@named=/sample.bin", public.Addr(), url.PathEscape(cap.Reveal()))
+			link := fmt.Sprintf("http://%s/file/%s/@@named=/sample.bin", public.Addr(), url.PathEscape(uploaded.Reveal()))
 			fmt.Fprintf(std.out, `
 Download it:      %[1]s
 SHA-256:          %[2]s

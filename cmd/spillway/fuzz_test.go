@@ -47,8 +47,8 @@ func FuzzImport(f *testing.F) {
 		n.addStatic(root)
 		servers, _ := n.servers()
 		for _, s := range servers {
-			if !strings.HasPrefix(s.url, "pb://") {
-				t.Errorf("imported %q", s.url)
+			if !strings.HasPrefix(s.URL, "pb://") {
+				t.Errorf("imported %q", s.URL)
 			}
 		}
 		if len(servers) > 0 {
@@ -65,8 +65,8 @@ func sameAgain(t *testing.T, servers []gridServer) {
 		t.Fatalf("%d servers, %v\n%s", len(again), err, text)
 	}
 	for i, s := range servers {
-		if a := again[i]; a.Nickname != s.Nickname || a.url != s.url || !bytes.Equal(a.Seed, s.Seed) {
-			t.Errorf("server %d: %q %q %x, was %q %q %x", i, a.Nickname, a.url, a.Seed, s.Nickname, s.url, s.Seed)
+		if a := again[i]; a.Nickname != s.Nickname || a.URL != s.URL || !bytes.Equal(a.Seed, s.Seed) {
+			t.Errorf("server %d: %q %q %x, was %q %q %x", i, a.Nickname, a.URL, a.Seed, s.Nickname, s.URL, s.Seed)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (c *getCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	if data, ok := cap.Literal(); ok {
 		return c.write(literalFile(data), std, func(d *download) error { return d.run(ctx, bar) })
 	}
-	client, err := c.client(log)
+	client, err := c.reader(log)
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,9 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"spillway/decode"
+	"spillway/decode/fleet"
 	"spillway/decode/grid"
+	"spillway/decode/grid/kinds"
 )
 
 // A grid file names the storage servers of a grid, in YAML:
@@ -30,14 +31,13 @@ import (
 
 // gridServer is one storage server that flags or a grid file name.
 type gridServer struct {
-	decode.Server
-	url   string // with its secret
+	fleet.Server
 	place string // where it is named: "grid.yaml:3", "--server number 1"
 }
 
 // known returns the servers as package decode takes them.
-func known(servers []gridServer) []decode.Server {
-	list := make([]decode.Server, len(servers))
+func known(servers []gridServer) []fleet.Server {
+	list := make([]fleet.Server, len(servers))
 	for i, s := range servers {
 		list[i] = s.Server
 	}
@@ -91,7 +91,7 @@ func readGridFile(name string, log *slog.Logger) ([]gridServer, error) {
 // holdsSecret tells whether a URL says more than may be printed.
 func holdsSecret(servers []gridServer) bool {
 	for _, s := range servers {
-		if strings.HasPrefix(s.url, "pb:") {
+		if strings.HasPrefix(s.URL, "pb:") {
 			return true
 		}
 	}
@@ -170,18 +170,17 @@ func parseGridServer(node *yaml.Node) (s gridServer, _ *yamlError) {
 	case yamlString(url) == "":
 		return s, &yamlError{node.Line, errors.New("it has no url")}
 	}
-	s.url = yamlString(url)
-	server, err := decode.ParseServer(s.url)
+	s.URL = yamlString(url)
+	server, err := kinds.Parse(s.URL)
 	if err != nil {
 		return s, &yamlError{url.Line, err}
 	}
-	server.Nickname = s.Nickname
+	s.Server.Server = server
 	if seed != nil {
-		if server.Seed, err = parseSeed(yamlString(seed)); err != nil {
+		if s.Seed, err = parseSeed(yamlString(seed)); err != nil {
 			return s, &yamlError{seed.Line, err}
 		}
 	}
-	s.Server = server
 	return s, nil
 }
 
@@ -214,7 +213,7 @@ func formatGridFile(servers []gridServer) []byte {
 		Servers []server `yaml:"servers"`
 	}
 	for _, s := range servers {
-		file.Servers = append(file.Servers, server{s.Nickname, s.url, grid.Base32(s.Seed)})
+		file.Servers = append(file.Servers, server{s.Nickname, s.URL, grid.Base32(s.Seed)})
 	}
 	var b bytes.Buffer
 	b.WriteString("# Storage servers, as spillway --grid takes them. The end of each URL is a\n# password of its server: keep this file private.\n")

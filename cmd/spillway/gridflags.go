@@ -9,6 +9,8 @@ import (
 
 	"spillway/decode"
 	"spillway/decode/caps"
+	"spillway/decode/fleet"
+	"spillway/decode/grid/kinds"
 )
 
 // serverFlags say where shares are.
@@ -23,11 +25,11 @@ func (f *serverFlags) servers(log *slog.Logger) ([]gridServer, error) {
 	var servers []gridServer
 	for i, text := range f.Server {
 		place := fmt.Sprintf("--server number %d", i+1)
-		server, err := decode.ParseServer(text)
+		server, err := kinds.Parse(text)
 		if err != nil {
 			return nil, usagef("%s: %w", place, err)
 		}
-		servers = append(servers, gridServer{Server: server, url: text, place: place})
+		servers = append(servers, gridServer{Server: fleet.Server{Server: server, URL: text}, place: place})
 	}
 	if f.Grid != "" {
 		more, err := readGridFile(f.Grid, log)
@@ -51,21 +53,35 @@ type gridFlags struct {
 	DecodeMemory size `default:"128MiB" help:"Memory for what is being decoded, over all files. Far servers need it to be kept busy."`
 }
 
-// client returns a client of the servers. The caller closes it.
-func (f *gridFlags) client(log *slog.Logger) (*decode.Client, error) {
+// fleet returns the servers. The caller closes it.
+func (f *serverFlags) fleet(log *slog.Logger) (*fleet.Fleet, error) {
 	servers, err := f.servers(log)
 	if err != nil {
 		return nil, err
 	}
-	return f.clientOf(servers, log)
+	return fleet.New(fleet.Config{Servers: known(servers), Log: log})
 }
 
-func (f *gridFlags) clientOf(servers []gridServer, log *slog.Logger) (*decode.Client, error) {
-	client, err := decode.New(decode.Config{Servers: known(servers), Memory: int64(f.DecodeMemory), Log: log})
+// reader is a Client with a Fleet of its own.
+type reader struct {
+	*decode.Client
+	fleet *fleet.Fleet
+}
+
+// Close closes both.
+func (r reader) Close() error { return errors.Join(r.Client.Close(), r.fleet.Close()) }
+
+// reader returns what reads from the servers. The caller closes it.
+func (f *gridFlags) reader(log *slog.Logger) (reader, error) {
+	members, err := f.fleet(log)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the grid: %w", err)
+		return reader{}, err
 	}
-	return client, nil
+	client, err := decode.New(decode.Config{Fleet: members, Memory: int64(f.DecodeMemory), Log: log})
+	if err != nil {
+		return reader{}, errors.Join(err, members.Close())
+	}
+	return reader{client, members}, nil
 }
 
 // capArg is a cap on the command line, or "-" for one on standard input, where

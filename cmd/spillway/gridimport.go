@@ -17,8 +17,9 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"spillway/decode"
+	"spillway/decode/fleet"
 	"spillway/decode/grid"
+	"spillway/decode/grid/kinds"
 )
 
 type gridImportCmd struct {
@@ -283,7 +284,7 @@ func (a announcement) server() (gridServer, error) {
 			refused = errors.New("what it announces is no URL of a storage node")
 			continue
 		}
-		if _, err := decode.ParseServer(url); err != nil {
+		if _, err := kinds.Parse(url); err != nil {
 			refused = err
 			continue
 		}
@@ -293,12 +294,11 @@ func (a announcement) server() (gridServer, error) {
 		return gridServer{}, refused
 	}
 	url := joinLocations(urls)
-	server, err := decode.ParseServer(url)
+	server, err := kinds.Parse(url)
 	if err != nil {
 		return gridServer{}, err
 	}
-	server.Seed = seed
-	return gridServer{Server: server, url: url}, nil
+	return gridServer{Server: fleet.Server{Server: server, Seed: seed, URL: url}}, nil
 }
 
 // joinLocations returns the first of some pb:// URLs, with the locations of the others

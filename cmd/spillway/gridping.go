@@ -13,8 +13,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"spillway/decode"
 	"spillway/decode/caps"
+	"spillway/decode/fleet"
+	"spillway/decode/grid"
 )
 
 type gridPingCmd struct {
@@ -41,12 +42,16 @@ func (c *gridPingCmd) Run(ctx context.Context, std streams, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
-	client, err := decode.New(decode.Config{Servers: known(servers), Timeout: c.Timeout})
+	members, err := fleet.New(fleet.Config{Servers: known(servers), Timeout: c.Timeout})
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	pings, err := client.Ping(ctx, file)
+	defer members.Close()
+	var index *grid.StorageIndex
+	if file != nil {
+		index = &file.StorageIndex
+	}
+	pings, err := members.Ping(ctx, index)
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ type sharePing struct {
 	Total    int `json:"total"`
 }
 
-func newPingReport(pings []decode.ServerPing, file *caps.Verifier) pingReport {
+func newPingReport(pings []fleet.PingResult, file *caps.Verifier) pingReport {
 	r := pingReport{Servers: []serverPing{}}
 	distinct := map[int]bool{}
 	for _, p := range pings {

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"spillway/decode"
 	"spillway/decode/grid"
+	"spillway/decode/upload"
 	"spillway/decode/zfec"
 )
 
@@ -51,7 +51,7 @@ func (c *putCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	if !info.Mode().IsRegular() {
 		return usagef("%s is no regular file", c.File)
 	}
-	opts := decode.PutOptions{K: c.K, N: c.N, Happy: c.Happy, SegmentSize: int64(c.SegmentSize)}
+	opts := upload.Options{K: c.K, N: c.N, Happy: c.Happy, SegmentSize: int64(c.SegmentSize)}
 	if !c.RandomKey {
 		if opts.Convergence, err = secret("convergence", c.ConvergenceFile, "convergence-file or --random-key"); err != nil {
 			return err
@@ -60,19 +60,21 @@ func (c *putCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	if opts.LeaseSecret, err = secret("lease", c.LeaseSecretFile, "lease-secret-file"); err != nil {
 		return err
 	}
-	client, err := c.client(log)
+	members, err := c.fleet(log)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer members.Close()
+	uploader := upload.New(upload.Config{Fleet: members, Memory: int64(c.DecodeMemory), Log: log})
+	defer uploader.Close()
 	bar := newProgress(std.err, "uploading", info.Size())
 	opts.Progress = bar.set
-	cap, err := client.Put(ctx, file, opts)
+	uploaded, err := uploader.Put(ctx, file, opts)
 	bar.finish()
 	if err != nil {
 		return fmt.Errorf("uploading %s: %w", c.File, err)
 	}
-	_, err = fmt.Fprintln(std.out, cap.Reveal())
+	_, err = fmt.Fprintln(std.out, uploaded.Reveal())
 	return err
 }
 

@@ -5,15 +5,14 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-
-	"spillway/decode"
+	"spillway/decode/fleet"
 )
 
-// gridReloads keeps a client's servers as its grid file says, while downloads go on.
+// gridReloads keeps a fleet's servers as its grid file says, while downloads go on.
 type gridReloads struct {
 	flags   *serverFlags
-	client  *decode.Client
-	servers []gridServer // that the client has
+	fleet   *fleet.Fleet
+	servers []gridServer // that the fleet has
 	log     *slog.Logger
 }
 
@@ -33,7 +32,7 @@ func (r *gridReloads) run(ctx context.Context, hangups <-chan os.Signal) {
 func (r *gridReloads) reload() {
 	servers, err := r.flags.servers(r.log)
 	if err == nil {
-		err = r.client.SetServers(known(servers))
+		err = r.fleet.SetServers(known(servers))
 	}
 	if err != nil {
 		r.log.Error("grid not reloaded; the servers stay as they were", "error", err.Error())
@@ -57,7 +56,7 @@ func compareServers(before, after []gridServer) (added, changed, removed []strin
 		switch {
 		case !ok:
 			added = append(added, name)
-		case o.url != s.url || !slices.Equal(o.Seed, s.Seed):
+		case o.URL != s.URL || !slices.Equal(o.Seed, s.Seed):
 			changed = append(changed, name)
 		}
 		delete(old, name)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"spillway/decode"
+	"spillway/decode/fleet"
 	"spillway/server"
 	"spillway/spool"
 )
@@ -73,18 +74,23 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	client, err := c.clientOf(servers, log)
+	members, err := fleet.New(fleet.Config{Servers: known(servers), Log: log})
+	if err != nil {
+		return err
+	}
+	defer members.Close()
+	client, err := decode.New(decode.Config{Fleet: members, Memory: int64(c.DecodeMemory), Log: log})
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	reloads := gridReloads{flags: &c.serverFlags, client: client, servers: servers, log: log}
+	reloads := gridReloads{flags: &c.serverFlags, fleet: members, servers: servers, log: log}
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	beside.Go(func() { reloads.run(serving, hangups) })
-	beside.Go(func() { client.StayConnected(serving) })
+	beside.Go(func() { members.StayConnected(serving) })
 	g := gateway{
 		client: client,
 		public: public,

@@ -9,17 +9,6 @@ import (
 	"io"
 )
 
-// ErrCorrupt: the server holds the share, but in a container that cannot be read.
-var ErrCorrupt = errors.New("corrupt container")
-
-// BriefError is an error of a Server that can be told to people who know nothing of it.
-type BriefError interface {
-	error
-	// Brief says it in a few words to follow the server's name, such as "answered 401", and names no
-	// address, path or key.
-	Brief() string
-}
-
 // StorageIndex names the shares of one file on every server (16 bytes; see
 // Tahoe-LAFS docs/specifications/file-encoding.rst). It is not secret: it
 // grants no reading.

@@ -1,0 +1,97 @@
+package upload_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"maps"
+	"testing"
+
+	"spillway/decode"
+	"spillway/decode/caps"
+	"spillway/decode/decodetest"
+	"spillway/decode/fleet"
+	"spillway/decode/grid"
+	"spillway/decode/grid/gridtest"
+	"spillway/decode/upload"
+)
+
+// config is a client's.
+type config struct {
+	Servers []fleet.Server
+	Memory  int64
+	Log     *slog.Logger
+}
+
+// client reads and writes the files of one fleet.
+type client struct {
+	*decode.Client
+	*upload.Uploader
+}
+
+// newClient returns a client that is closed at the end of the test.
+func newClient(t testing.TB, cfg config) client {
+	t.Helper()
+	f, err := fleet.New(fleet.Config{Servers: cfg.Servers, Log: cfg.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := decode.New(decode.Config{Fleet: f, Memory: cfg.Memory, Log: cfg.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := upload.New(upload.Config{Fleet: f, Memory: cfg.Memory, Log: cfg.Log})
+	t.Cleanup(func() {
+		if err := errors.Join(u.Close(), c.Close(), f.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return client{c, u}
+}
+
+// permuted returns the names of the servers in the order for si.
+func permuted(t testing.TB, servers []fleet.Server, si grid.StorageIndex) (names []string) {
+	t.Helper()
+	f, err := fleet.New(fleet.Config{Servers: servers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	members := f.Join(nil)
+	defer f.Leave(members)
+	for _, m := range fleet.Permute(members, si) {
+		names = append(names, m.String())
+	}
+	return names
+}
+
+// put writes a file and returns its cap. Then share i is moved to server i modulo their number, and
+// the servers forget that they were asked.
+func put(t testing.TB, servers []*gridtest.Faulty, data []byte, opts upload.Options) caps.Cap {
+	t.Helper()
+	if opts.Convergence == nil {
+		opts.Convergence = []byte("secret of the tests")
+	}
+	c, err := newClient(t, config{Servers: decodetest.Servers(servers)}).Put(t.Context(), bytes.NewReader(data), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, literal := c.Literal(); literal {
+		return c
+	}
+	si := decodetest.StorageIndex(t, c)
+	all := map[int][]byte{}
+	for _, s := range servers {
+		maps.Copy(all, s.Held[si])
+		delete(s.Held, si)
+		s.Asked = 0
+	}
+	for num, b := range all {
+		s := servers[num%len(servers)]
+		if s.Held[si] == nil {
+			s.Held[si] = map[int][]byte{}
+		}
+		s.Held[si][num] = b
+	}
+	return c
+}
