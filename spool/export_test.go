@@ -11,8 +11,7 @@ import (
 const PageSize = pageSize
 
 var (
-	OpenUnlinked    = openUnlinked
-	CreateAnonymous = createAnonymous
+	CreateAllocated = createAllocated
 	IsFull          = isFull
 )
 

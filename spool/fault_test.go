@@ -56,7 +56,7 @@ func TestCreateFails(t *testing.T) {
 					if err := faults.next(); err != nil {
 						return nil, err
 					}
-					return spool.CreateAnonymous(dir, size)
+					return spool.CreateAllocated(dir, size)
 				})
 				reported := 0
 				for i := range 6 {
@@ -106,7 +106,7 @@ func TestCreateFailsForJoiner(t *testing.T) {
 				<-release
 				return nil, unix.EIO
 			}
-			return spool.CreateAnonymous(dir, size)
+			return spool.CreateAllocated(dir, size)
 		})
 		f := &file{key: "f", size: 1000, chunk: 100}
 		creator, joiner := make(chan error), make(chan error)

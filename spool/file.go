@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"spillway/spool/nameless"
 )
 
 // pageSize is the granularity in which holes give blocks back.
@@ -14,44 +16,19 @@ const pageSize = 4096
 func pageDown(off int64) int64 { return off &^ (pageSize - 1) }
 func pageUp(off int64) int64   { return pageDown(off + pageSize - 1) }
 
-// createAnonymous opens a file in dir that has no name: O_TMPFILE, or, where the
-// file system has none, created and unlinked at once. O_EXCL keeps it from
-// ever being linked. size bytes are allocated, so that no later write can
-// fail for want of space; file systems that cannot allocate are written as they are.
-func createAnonymous(dir string, size int64) (*os.File, error) {
-	f, err := openAnonymous(dir)
+// createAllocated makes a nameless file in dir and allocates size bytes of it, so that no later write
+// can fail for want of space. Where the file system cannot allocate, the file is as it is.
+// See decisions unlinked-spool-files and whole-size-is-allocated-first.
+func createAllocated(dir string, size int64) (*os.File, error) {
+	f, err := nameless.Create(dir)
 	if err != nil {
 		return nil, err
 	}
 	if size > 0 {
 		if err := allocate(f, size); err != nil {
 			f.Close()
-			return nil, fmt.Errorf("allocating %d bytes in the spool directory: %w", size, err)
+			return nil, fmt.Errorf("allocating %d bytes in %s: %w", size, dir, err)
 		}
-	}
-	return f, nil
-}
-
-func openAnonymous(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	switch {
-	case err == nil:
-		return os.NewFile(uintptr(fd), dir+" (anonymous)"), nil
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.EINVAL):
-		return openUnlinked(dir)
-	}
-	return nil, fmt.Errorf("creating a spool file: %w", &os.PathError{Op: "open", Path: dir, Err: err})
-}
-
-// openUnlinked is openAnonymous for file systems without O_TMPFILE.
-func openUnlinked(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".spillway-")
-	if err != nil {
-		return nil, fmt.Errorf("creating a spool file: %w", err)
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("unlinking a spool file: %w", err)
 	}
 	return f, nil
 }
@@ -99,7 +76,7 @@ func inMemory(dir string) (bool, error) {
 // probe does once, on a small file, what the spool will rely on, so that a
 // directory that cannot serve is refused at the start. It tells whether holes can be punched.
 func probe(dir string) (canPunch bool, err error) {
-	f, err := createAnonymous(dir, pageSize)
+	f, err := createAllocated(dir, pageSize)
 	if err != nil {
 		return false, err
 	}

@@ -63,27 +63,6 @@ func TestNoName(t *testing.T) {
 	}
 }
 
-func TestOpenUnlinked(t *testing.T) {
-	dir := t.TempDir()
-	f, err := spool.OpenUnlinked(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if names, err := os.ReadDir(dir); err != nil || len(names) > 0 {
-		t.Errorf("the directory holds %v, %v", names, err)
-	}
-	if _, err := f.WriteAt([]byte("x"), 5000); err != nil {
-		t.Error(err)
-	}
-	if st, err := f.Stat(); err != nil || st.Mode().Perm() != 0o600 {
-		t.Errorf("stat: %v, %v", st, err)
-	}
-	if _, err := spool.OpenUnlinked(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("in no directory: %v", err)
-	}
-}
-
 func TestOpenDirectory(t *testing.T) {
 	if _, err := spool.Open(spool.Config{Dir: filepath.Join(t.TempDir(), "none")}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)

@@ -20,6 +20,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"spillway/spool/nameless"
 )
 
 var (
@@ -60,7 +62,7 @@ type OpenFunc func(ctx context.Context) (Source, error)
 
 // Config sets the limits of a Spool. The zero value of each field has a default.
 type Config struct {
-	Dir        string        // directory of the spool files; "" means /var/tmp
+	Dir        string        // directory of the spool files; "" means nameless.DefaultDir
 	AllowTmpfs bool          // accept a Dir that lies in memory
 	Budget     int64         // bytes of disk for all files; 0 means 10 GiB
 	Retention  time.Duration // how long a file outlives its last reader; 0 means 2 h
@@ -71,7 +73,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.Dir == "" {
-		c.Dir = "/var/tmp"
+		c.Dir = nameless.DefaultDir()
 	}
 	if c.Budget == 0 {
 		c.Budget = 10 << 30
@@ -133,7 +135,7 @@ func Open(cfg Config) (*Spool, error) {
 	s := &Spool{
 		cfg:      cfg,
 		canPunch: canPunch,
-		create:   createAnonymous,
+		create:   createAllocated,
 		soon:     make(chan struct{}, 1),
 		index:    make(map[string]*entry),
 		idle:     list.New(),

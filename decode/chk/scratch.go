@@ -2,7 +2,8 @@ package chk
 
 import (
 	"io"
-	"os"
+
+	"spillway/spool/nameless"
 )
 
 // inMemory is up to how many bytes of hashes wait in memory instead of on a disk: those of
@@ -16,32 +17,17 @@ type scratch interface {
 	io.Closer
 }
 
-// newScratch returns a scratch of size bytes: in memory if they are few, else a file that has
-// no name any more, where the system keeps what is too large for memory.
+// newScratch returns a scratch of size bytes: in memory if they are few, else a file without a
+// name in nameless.DefaultDir.
 func newScratch(size, few int64) (scratch, error) {
 	if size <= few {
 		return make(memory, size), nil
 	}
-	f, err := os.CreateTemp(scratchDir(), ".spillway-*")
+	f, err := nameless.Create("")
 	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
+		return nil, err // and not f, a nil pointer in an interface
 	}
 	return f, nil
-}
-
-// scratchDir is TMPDIR, else a directory on a disk: /tmp often lies in memory.
-func scratchDir() string {
-	if os.Getenv("TMPDIR") == "" {
-		const onDisk = "/var/tmp"
-		if info, err := os.Stat(onDisk); err == nil && info.IsDir() {
-			return onDisk
-		}
-	}
-	return os.TempDir()
 }
 
 type memory []byte

@@ -19,6 +19,7 @@ import (
 
 	"spillway/decode/zfec"
 	"spillway/scripts/internal/compare"
+	"spillway/spool/nameless"
 )
 
 // bound measures every stage of decoding a grid's first file alone, on one core, over the same bytes: reading k
@@ -138,20 +139,20 @@ func decrypt(g *grid) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
-// writeSpool writes into an anonymous file whose space is set aside, as the spool does.
+// writeSpool writes into a nameless file whose space is set aside, as the spool does.
 func writeSpool(size, unit int64, dir string) (time.Duration, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	f, err := nameless.Create(dir)
 	if err != nil {
 		return 0, err
 	}
-	defer unix.Close(fd)
-	if err := unix.Fallocate(fd, 0, 0, size); err != nil {
+	defer f.Close()
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil {
 		return 0, err
 	}
 	text := randomBytes(unit)
 	start := time.Now()
 	for offset := int64(0); offset < size; offset += unit {
-		if _, err := unix.Pwrite(fd, text, offset); err != nil {
+		if _, err := f.WriteAt(text, offset); err != nil {
 			return 0, err
 		}
 	}

@@ -17,11 +17,12 @@ import (
 	"spillway/decode/grid"
 	"spillway/decode/grid/container"
 	"spillway/decode/zfec"
+	"spillway/spool/nameless"
 )
 
 // How a share is uploaded. S3 takes an object in parts of 5 MiB at least, each whole; an encoder
-// writes a share in pieces, its header last. So the container is put together in an anonymous temporary
-// file, in $TMPDIR or /var/tmp, and not in memory, of which a few parts for each of 256 shares would take gigabytes:
+// writes a share in pieces, its header last. So the container is put together in a nameless
+// file in nameless.DefaultDir. In memory a few parts for each of 256 shares would take gigabytes:
 //
 //  1. The WriteAt that brings the last missing byte of a part sends the part, and gives the file's space back.
 //     So the network works while the encoder does, a few parts of each share are on the disk at a
@@ -132,7 +133,7 @@ func (u *upload) open() (err error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if u.file, err = createAnonymous(); err != nil {
+	if u.file, err = nameless.Create(""); err != nil {
 		return err
 	}
 	_, err = u.put(container.Header(u.size, 1), 0)
@@ -143,22 +144,6 @@ func (u *upload) open() (err error) {
 		return errors.Join(err, u.file.Close())
 	}
 	return nil
-}
-
-// createAnonymous returns a file without a name on a disk: /tmp may be memory.
-func createAnonymous() (*os.File, error) {
-	dir := os.Getenv("TMPDIR")
-	if dir == "" {
-		dir = "/var/tmp"
-	}
-	f, err := os.CreateTemp(dir, ".spillway-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 // put writes bytes of the container, and returns the parts that they complete.
@@ -360,7 +345,7 @@ func (u *upload) Abort() error {
 	return u.server.failure(ctx, err)
 }
 
-// end drops the temporary file.
+// end drops the nameless file.
 func (u *upload) end() {
 	u.mu.Lock()
 	u.over = true

@@ -1,0 +1,6 @@
+package nameless
+
+var (
+	CreateUnlinked = createUnlinked
+	LacksTmpfile   = lacksTmpfile
+)
