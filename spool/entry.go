@@ -33,7 +33,6 @@ type entry struct {
 	ended    error     // why the entry is out of the index; set once
 	freeing  bool      // somebody is on the way to free it
 	running  bool      // the fill goroutine is there
-	workers  int       // of the fill
 	more     sync.Cond // of workers without a chunk to take
 	fillState
 	failure error // the last one to decode; nil when nothing is bad any more
@@ -92,9 +91,9 @@ func (s *Spool) fill(e *entry) {
 		src, err := e.open(e.ctx)
 		if err == nil {
 			if err = s.adopt(e, src); err == nil {
-				var others sync.WaitGroup
-				s.work(e, src, &others)
-				others.Wait()
+				Work(src,
+					func(workers int, run int64) (c, n int64) { return s.take(e, workers, run) },
+					func(c, n int64) bool { return s.fetch(e, src, c, n) })
 			}
 			src.Close()
 		}
@@ -151,7 +150,6 @@ func (s *Spool) adopt(e *entry, src Source) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.workers = 1
 	if e.chunkSize != 0 {
 		if e.chunkSize != chunkSize {
 			return fmt.Errorf("spool: the source came back with chunks of %d bytes, not %d", chunkSize, e.chunkSize)
@@ -192,34 +190,24 @@ func (s *Spool) widenLocked(e *entry, chunk int64) error {
 	return e.ended
 }
 
-// work decodes chunk after chunk of e while there is one to take, and begins others that
-// do so while the source has use for more.
-func (s *Spool) work(e *entry, src Source, others *sync.WaitGroup) {
-	for {
-		c, n, more := s.take(e, src.Workers(), src.Run())
-		if more {
-			others.Go(func() { s.work(e, src, others) })
-		}
-		if n == 0 {
-			return
-		}
-		err := s.write(e, src, c, n)
-		if err == nil || n == 1 {
-			s.done(e, c, n, err)
-		} else {
-			for i := range n { // perhaps only one of them cannot be had
-				err = s.write(e, src, c+i, 1)
-				s.done(e, c+i, 1, err)
-			}
-		}
-		if isFull(err) {
-			s.workerLeaves(e)
-			return // the next chunk would fare no better; a reader that comes for one starts a new fill
+// fetch decodes the n chunks from c on and books each. It returns false when the disk is full: the
+// next chunk would fare no better. A reader that comes for one then starts a new fill.
+func (s *Spool) fetch(e *entry, src Source, c, n int64) bool {
+	err := s.decode(e, src, c, n)
+	if err == nil || n == 1 {
+		s.done(e, c, n, err)
+	} else {
+		for i := range n { // perhaps only one of them cannot be had
+			err = s.decode(e, src, c+i, 1)
+			s.done(e, c+i, 1, err)
 		}
 	}
+	return !isFull(err)
 }
 
-func (s *Spool) write(e *entry, src Source, c, n int64) error {
+// decode has src write the n chunks from c on into the file of e. Idle entries give way where the
+// disk is full.
+func (s *Spool) decode(e *entry, src Source, c, n int64) error {
 	for {
 		err := src.WriteChunks(e.ctx, c, n, e.file)
 		if !isFull(err) || !s.makeRoom(e) {
@@ -228,31 +216,14 @@ func (s *Spool) write(e *entry, src Source, c, n int64) error {
 	}
 }
 
-// workerLeaves books that a worker goes.
-func (s *Spool) workerLeaves(e *entry) {
+// take marks the chunks of e to decode next as busy and returns the first one and how many, at most
+// run. There are 0 when the worker should go. It waits while that is not known.
+func (s *Spool) take(e *entry, workers int, run int64) (c, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.workers--
-}
-
-// take marks the chunks of e to decode next as busy and returns the first and how many, at most run; 0 when the worker should
-// go, which is booked. More tells the worker to begin another one, as there are fewer than wanted.
-func (s *Spool) take(e *entry, wanted int, run int64) (c, n int64, more bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e.workers <= wanted {
-		// All workers together, and what they do next, lie in front of one reader.
-		e.run, e.ahead = run, max(readAhead, 2*wanted*int(run))
-		c, n = s.takeLocked(e)
-	}
-	switch {
-	case n == 0:
-		e.workers--
-	case e.workers < wanted:
-		e.workers++
-		more = true
-	}
-	return c, n, more
+	// All workers together, and what they do next, lie in front of one reader.
+	e.run, e.ahead = run, max(readAhead, 2*workers*int(run))
+	return s.takeLocked(e)
 }
 
 func (s *Spool) takeLocked(e *entry) (c, n int64) {

@@ -44,10 +44,7 @@ var errUnused = errors.New("spool: given up while nobody read it")
 type Source interface {
 	Size() int64      // bytes; the same as Acquire was told
 	ChunkSize() int64 // bytes, > 0; chunk i starts at i*ChunkSize; the last may be shorter
-	// Run is how many consecutive chunks are written fastest in one call just now, at least one; asked often,
-	// must not block.
-	Run() int64
-	Workers() int // how many calls of WriteChunks at a time are of use just now, at least one; asked often, must not block
+	Pace
 	// WriteChunks writes the bytes of the n chunks from i on into w at their offset in
 	// the file. n is at most what Run ever returned. If it fails, each chunk is tried by itself.
 	// The context ends when nobody needs the file any more.

@@ -11,10 +11,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
 	"spillway/decode"
+	"spillway/spool"
 )
 
 type getCmd struct {
@@ -76,10 +76,9 @@ func (c *getCmd) write(src source, std streams, run func(*download) error) error
 
 // source is a file that can be downloaded: *decode.File, or a LIT cap's.
 type source interface {
+	spool.Pace
 	Size() int64
 	ChunkSize() int64
-	Run() int64
-	Workers() int
 	WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 	HoldsChunk(ctx context.Context, i int64, p []byte) (bool, error)
 }
@@ -110,14 +109,13 @@ func (d *download) run(ctx context.Context, bar progress) error {
 	if err != nil {
 		return err
 	}
-	// fetch fetches what is not there of the chunks from i on and below end.
-	fetch := func(ctx context.Context, i, end int64) error {
-		for i < end {
+	// fetch fetches what is not there of the n chunks from i on.
+	fetch := func(ctx context.Context, i, n int64) error {
+		for end := i + n; i < end; i += n {
+			n = 1
 			if right[i] {
-				i++
 				continue
 			}
-			n := int64(1)
 			for i+n < end && !right[i+n] {
 				n++
 			}
@@ -125,53 +123,47 @@ func (d *download) run(ctx context.Context, bar progress) error {
 				return err
 			}
 			bar.set(d.done.Add(min(n*chunkSize, size-i*chunkSize)))
-			i += n
 		}
 		return nil
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	if ordered, ok := d.to.(*inOrder); ok {
-		defer context.AfterFunc(gctx, ordered.end)()
-	}
-	var mu sync.Mutex
-	workers, next := 1, int64(0)
-	// take returns the chunks of the next run, from i on and below end, false when a worker should go, and
-	// whether it should begin another one.
-	take := func() (i, end int64, ok, more bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		wanted := d.src.Workers()
-		if next >= last || workers > wanted {
-			workers--
-			return 0, 0, false, false
-		}
-		i, end = next, min(next+d.src.Run(), last)
-		next = end
-		if more = workers < wanted; more {
-			workers++
-		}
-		return i, end, true, more
-	}
-	var work func() error
-	work = func() error {
-		for {
-			i, end, ok, more := take()
-			if more {
-				g.Go(work)
-			}
-			if !ok {
-				return nil
-			}
-			if err := fetch(gctx, i, end); err != nil {
-				return err
-			}
-		}
-	}
-	g.Go(work)
-	if err := g.Wait(); err != nil {
+	if err := d.fetchInRuns(ctx, last, fetch); err != nil {
 		return err
 	}
-	return fetch(ctx, last, last+1)
+	return fetch(ctx, last, 1)
+}
+
+// fetchInRuns has fetch fetch the chunks below end, several runs at a time. The first error ends it.
+func (d *download) fetchInRuns(ctx context.Context, end int64, fetch func(ctx context.Context, i, n int64) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if ordered, ok := d.to.(*inOrder); ok {
+		defer context.AfterFunc(ctx, ordered.end)()
+	}
+	var (
+		mu     sync.Mutex // guards both
+		next   int64
+		failed error
+	)
+	spool.Work(d.src, func(_ int, run int64) (i, n int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		i, n = next, min(run, end-next)
+		next += n
+		return i, n
+	}, func(i, n int64) bool {
+		err := fetch(ctx, i, n)
+		if err == nil {
+			return true
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = err
+		}
+		cancel()
+		return false
+	})
+	return failed
 }
 
 // errForeign: what stands in the output file is not from this download.
