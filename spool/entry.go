@@ -36,6 +36,8 @@ type entry struct {
 	more     sync.Cond // of workers without a chunk to take
 	fillState
 	failure error // the last one to decode; nil when nothing is bad any more
+	unheard tally // chunks that failed while no reader waited for them
+	inARow  int   // chunks that failed since one was decoded
 	chunksN int64 // how many chunks are in have
 	spooled int64 // bytes in have
 }
@@ -59,6 +61,9 @@ func (e *entry) available(off, end int64) int64 {
 	run := e.have.runEnd(e.chunkAt(off), e.chunkAt(end-1)+1)
 	return max(0, min(run*e.chunkSize, end)-off)
 }
+
+// failedAt tells whether the chunk at off could not be decoded last time.
+func (e *entry) failedAt(off int64) bool { return e.bad != nil && e.bad.has(e.chunkAt(off)) }
 
 // awaitLocked registers r as waiting for the chunk at its position and sees to it that somebody decodes it.
 func (s *Spool) awaitLocked(r *Reader) {
@@ -237,6 +242,7 @@ func (s *Spool) takeLocked(e *entry) (c, n int64) {
 			}
 			continue
 		}
+		e.onlyAwaited = e.inARow >= giveUpAfter
 		if c, n := plan(&e.fillState, e.readers); n > 0 {
 			for i := range n {
 				e.busy.add(c + i)
@@ -269,11 +275,15 @@ func (s *Spool) done(e *entry, c, n int64, err error) {
 		} else if e.ended == nil {
 			e.bad.add(i)
 			e.failure = err
+			e.inARow++
 			s.totals.Failed++
 		}
 	}
-	if err == nil && e.failure != nil && !e.bad.any() {
-		e.failure = nil
+	if err == nil {
+		e.inARow = 0
+		if e.failure != nil && !e.bad.any() {
+			e.failure = nil
+		}
 	}
 	e.low = e.have.runEnd(e.low, e.chunks())
 	told := e.ended != nil
@@ -285,8 +295,10 @@ func (s *Spool) done(e *entry, c, n int64, err error) {
 		}
 	}
 	e.more.Broadcast()
+	logs := err != nil && !told && e.unheard.add()
+	failures := e.unheard.failures
 	s.mu.Unlock()
-	if err != nil && !told {
-		s.cfg.Log.Warn("decoding ahead of the readers failed", "entry", e.key, "chunk", c, "error", err)
+	if logs {
+		s.cfg.Log.Warn("decoding ahead of the readers failed", "entry", e.key, "chunk", c, "failures", failures, "error", err)
 	}
 }

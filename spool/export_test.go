@@ -18,6 +18,9 @@ var (
 // SetCreate replaces what makes the spool files, before the first Acquire.
 func (s *Spool) SetCreate(create func(dir string, size int64) (*os.File, error)) { s.create = create }
 
+// SetPunch replaces what punches holes, before the first Acquire.
+func (s *Spool) SetPunch(punch func(f *os.File, from, to int64) error) { s.punch = punch }
+
 // DisallowHoles makes s as if the file system could not punch, before the first Acquire.
 func (s *Spool) DisallowHoles() { s.canPunch = false }
 
@@ -53,6 +56,7 @@ type PlanState struct {
 	Readers         []PlanReader
 	Ahead           int64 // of the first reader's window
 	Run             int64 // 0 is 1
+	OnlyAwaited     bool
 }
 
 // PlanReader is a reader as plan sees it.
@@ -63,7 +67,7 @@ type PlanReader struct {
 }
 
 func (p PlanState) state() (*fillState, []*Reader) {
-	f := &fillState{layout: layout{p.Size, p.ChunkSize}, run: max(1, p.Run), ahead: readAhead}
+	f := &fillState{layout: layout{p.Size, p.ChunkSize}, run: max(1, p.Run), ahead: readAhead, onlyAwaited: p.OnlyAwaited}
 	n := f.chunks()
 	f.have, f.busy, f.bad = newChunkset(n), newChunkset(n), newChunkset(n)
 	for _, c := range p.Have {

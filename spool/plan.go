@@ -6,6 +6,11 @@ import "slices"
 // elsewhere in the file.
 const readAhead = 8
 
+// giveUpAfter is how many chunks must fail in a row for the fill to try nothing any more but what a
+// reader waits for. One that is decoded has it try again. It is a few of those that are decoded at
+// the same time: of a file that cannot be had not all chunks must fail, one after the other.
+const giveUpAfter = 8
+
 // layout is how a file divides into chunks.
 type layout struct {
 	size      int64 // bytes
@@ -64,6 +69,8 @@ type fillState struct {
 	run  int64    // how many consecutive chunks are decoded fastest at once
 	// ahead is how many chunks in front of a reader come before holes elsewhere.
 	ahead int
+	// onlyAwaited: so much has failed that only chunks are decoded that a reader waits for.
+	onlyAwaited bool
 }
 
 func (f *fillState) missing(c int64) bool {
@@ -76,10 +83,25 @@ func (f *fillState) missing(c int64) bool {
 // waits, whose chunk is under way then, and nobody wants what is in the hole: it would only take from
 // the machine.
 func plan(f *fillState, readers []*Reader) (c, n int64) {
+	if f.onlyAwaited {
+		return planAwaited(f, readers)
+	}
 	if c = planFirst(f, readers); c < 0 {
 		return 0, 0
 	}
 	return c, planRun(f, readers, c)
+}
+
+// planAwaited is plan when nothing but what a reader waits for is tried.
+func planAwaited(f *fillState, readers []*Reader) (c, n int64) {
+	var longest uint64
+	for _, r := range readers {
+		at := f.chunkAt(r.pos)
+		if r.waiting != 0 && (longest == 0 || r.waiting < longest) && f.missing(at) {
+			c, n, longest = at, 1, r.waiting
+		}
+	}
+	return c, n
 }
 
 // planRun returns how many chunks from c on to decode at once. A reader that waits somewhere

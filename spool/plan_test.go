@@ -86,6 +86,21 @@ func TestPlan(t *testing.T) {
 			0,
 		},
 		{
+			"when much has failed, nothing that nobody waits for",
+			spool.PlanState{OnlyAwaited: true, Readers: []spool.PlanReader{{Pos: 100, Wants: whole}, {Pos: 500}}},
+			-1,
+		},
+		{
+			"when much has failed, of two waiting the one that waits longer",
+			spool.PlanState{OnlyAwaited: true, Readers: []spool.PlanReader{{Pos: 700, Waiting: 7}, {Pos: 300, Waiting: 5}, {Pos: 0}}},
+			30,
+		},
+		{
+			"when much has failed, of two waiting the other if the first is under way",
+			spool.PlanState{OnlyAwaited: true, Busy: []int64{30}, Readers: []spool.PlanReader{{Pos: 300, Waiting: 5}, {Pos: 700, Waiting: 7}}},
+			70,
+		},
+		{
 			"extents behind the reader's are passed over",
 			spool.PlanState{Have: []int64{50}, Readers: []spool.PlanReader{{Pos: 505, Wants: []spool.Extent{{Off: 0, End: 10}, {Off: 400, End: 410}}}}},
 			40,
@@ -113,6 +128,11 @@ func TestPlanRun(t *testing.T) {
 		{"up to what is bad", spool.PlanState{Bad: []int64{1}}, 0, 1},
 		{"up to the end", spool.PlanState{Have: upTo(98)}, 98, 2},
 		{"nothing", spool.PlanState{Have: upTo(100)}, 0, 0},
+		{
+			"when much has failed, one chunk alone",
+			spool.PlanState{OnlyAwaited: true, Have: upTo(5), Readers: []spool.PlanReader{{Pos: 50, Wants: whole, Waiting: 1}}},
+			5, 1,
+		},
 		{"a reader that begins gets the first chunk alone", spool.PlanState{Readers: []spool.PlanReader{{Pos: 0, Wants: whole, Waiting: 1}}}, 0, 1},
 		{"and the next one meanwhile", spool.PlanState{Busy: []int64{0}, Readers: []spool.PlanReader{{Pos: 0, Wants: whole, Waiting: 1}}}, 1, 1},
 		{"then runs", spool.PlanState{Have: []int64{0}, Busy: []int64{1}, Readers: []spool.PlanReader{{Pos: 10, Wants: whole, Waiting: 2}}}, 2, 4},

@@ -64,6 +64,7 @@ func (r *Reader) Want(extents ...Extent) {
 // The error is the context's, ErrPurged, ErrClosed, or what ended the
 // decoding of the chunk at off; a later Wait tries that anew, unless the
 // source could not even be opened and nothing is spooled. off outside the file is io.EOF.
+// If the context has ended already, Wait only looks, and has nothing tried anew.
 func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 	if off < 0 || off >= r.e.size {
 		return 0, io.EOF
@@ -89,6 +90,10 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 		if e.ended != nil {
 			s.mu.Unlock()
 			return 0, e.ended
+		}
+		if err := ctx.Err(); err != nil && e.failedAt(off) {
+			s.mu.Unlock()
+			return 0, err
 		}
 		s.awaitLocked(r)
 		s.mu.Unlock()

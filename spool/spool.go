@@ -95,6 +95,7 @@ type Spool struct {
 	cfg      Config
 	canPunch bool // the directory's file system punches holes
 	create   func(dir string, size int64) (*os.File, error)
+	punch    func(f *os.File, from, to int64) error
 
 	ctx    context.Context // ends when Close begins
 	cancel context.CancelFunc
@@ -133,6 +134,7 @@ func Open(cfg Config) (*Spool, error) {
 		cfg:      cfg,
 		canPunch: canPunch,
 		create:   createAllocated,
+		punch:    punch,
 		soon:     make(chan struct{}, 1),
 		index:    make(map[string]*entry),
 		idle:     list.New(),

@@ -18,6 +18,7 @@ type window struct {
 	used     int64           // bytes on the disk: those held, and those of the hole being punched
 	reported Extent          // what the last Wait returned to the reader; empty after the next call
 	punching bool            // a hole is being punched: one at a time
+	unheard  tally           // holes that could not be punched
 }
 
 // hole is what a window gives back to the disk: extents to punch, and the chunks
@@ -142,11 +143,12 @@ func (e *entry) claim(h *hole, from, to int64) bool {
 	return true
 }
 
-// punch gives the blocks of h back and lets its chunks be decoded again.
-func (s *Spool) punch(e *entry, h *hole) {
+// giveBack gives the blocks of h back and lets its chunks be decoded again.
+func (s *Spool) giveBack(e *entry, h *hole) {
+	var failure error
 	for _, x := range h.extents {
-		if err := punch(e.file, x.Off, x.End); err != nil {
-			s.cfg.Log.Error("punching a hole into a spool file failed; its window takes more than its share of the disk", "entry", e.key, "error", err)
+		if err := s.punch(e.file, x.Off, x.End); err != nil {
+			failure = err
 		}
 	}
 	s.mu.Lock()
@@ -156,7 +158,13 @@ func (s *Spool) punch(e *entry, h *hole) {
 	e.win.used -= h.bytes
 	e.win.punching = false
 	e.more.Broadcast()
+	logs := failure != nil && e.win.unheard.add()
+	failures := e.win.unheard.failures
 	s.mu.Unlock()
+	if logs {
+		s.cfg.Log.Error("punching a hole into a spool file failed; its window takes more than its share of the disk",
+			"entry", e.key, "failures", failures, "error", failure)
+	}
 }
 
 // advanceLocked moves the window of e to where its reader r now is and gives back
@@ -165,7 +173,7 @@ func (s *Spool) advanceLocked(e *entry, r *Reader) {
 	e.win.reported = Extent{}
 	if h := e.slideLocked(r); h != nil {
 		s.mu.Unlock()
-		s.punch(e, h)
+		s.giveBack(e, h)
 		s.mu.Lock()
 	}
 	e.more.Broadcast()
@@ -184,7 +192,7 @@ func (s *Spool) takeWindowLocked(e *entry) int64 {
 	if w.used+need > e.reserved {
 		if h := e.slideLocked(r); h != nil {
 			s.mu.Unlock()
-			s.punch(e, h)
+			s.giveBack(e, h)
 			s.mu.Lock()
 			return -1
 		}
