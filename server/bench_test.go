@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"spillway/decode"
 	"spillway/decode/caps"
@@ -31,7 +32,7 @@ import (
 // newBenchServer serves one file, spooled whole, on plain TCP: its address, its cap and its size.
 func newBenchServer(b *testing.B, size int) (s *server.Server, addr, cap string) {
 	b.Helper()
-	sp, err := spool.Open(spool.Config{Dir: b.TempDir(), AllowTmpfs: true})
+	sp, err := spool.Open(spool.Config{Dir: b.TempDir(), AllowTmpfs: true, Budget: 1 << 30, Retention: time.Hour})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -268,7 +269,7 @@ func spoolWhole(ctx context.Context, cap caps.Cap, servers []fleet.Server) error
 		return err
 	}
 	defer client.Close()
-	sp, err := spool.Open(spool.Config{})
+	sp, err := spool.Open(spool.Config{Budget: 1 << 30})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"spillway/decode"
 	"spillway/decode/caps"
@@ -91,6 +92,9 @@ func newSpool(t *testing.T, cfg spool.Config, log io.Writer) *spool.Spool {
 	cfg.Log = slog.New(slog.NewJSONHandler(log, nil))
 	if cfg.Budget == 0 {
 		cfg.Budget = 1 << 30
+	}
+	if cfg.Retention == 0 {
+		cfg.Retention = time.Hour
 	}
 	sp, err := spool.Open(cfg)
 	if err != nil {

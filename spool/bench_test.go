@@ -11,7 +11,7 @@ import (
 
 // BenchmarkHit is one download of a file that is there already, but for the sending.
 func BenchmarkHit(b *testing.B) {
-	s := openSpool(b, spool.Config{})
+	s := openSpool(b, spool.Config{Budget: budget, Retention: retention})
 	defer closeSpool(b, s)
 	f := &file{key: "f", size: 64 << 20, chunk: 1 << 20}
 	whole := spool.Extent{Off: 0, End: f.size}
@@ -57,7 +57,7 @@ func BenchmarkFill(b *testing.B) {
 		{"window", 32 << 20},
 	} {
 		b.Run(test.name, func(b *testing.B) {
-			s := openSpool(b, spool.Config{Budget: test.budget})
+			s := openSpool(b, spool.Config{Budget: test.budget, Retention: retention})
 			defer closeSpool(b, s)
 			z := zeros{64 << 20, 1 << 20}
 			b.SetBytes(z.size)

@@ -28,7 +28,7 @@ func logged() (log *slog.Logger, lines func() int, text func() string) {
 func TestBrokenFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, lines, text := logged()
-		s := openSpool(t, spool.Config{Log: log})
+		s := openSpool(t, spool.Config{Budget: budget, Log: log, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{key: "f", size: 100_000 * 10, chunk: 10, run: 4, workers: 4, before: func(ctx context.Context, _ int64) error {
 			time.Sleep(time.Millisecond)
@@ -80,7 +80,7 @@ func TestBrokenFile(t *testing.T) {
 // When chunks can be had again, the fill goes on by itself.
 func TestBrokenFileMended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		var mended atomic.Bool
 		f := &file{key: "f", size: 1000 * 10, chunk: 10, before: func(context.Context, int64) error {
@@ -107,7 +107,7 @@ func TestBrokenFileMended(t *testing.T) {
 // A fill that meets a full disk ends: its workers do not begin others in their place.
 func TestFullDiskEndsFill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{key: "f", size: 1000 * 10, chunk: 10, workers: 2, before: func(context.Context, int64) error {
 			return unix.ENOSPC
@@ -126,7 +126,7 @@ func TestFullDiskEndsFill(t *testing.T) {
 func TestPunchFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, lines, text := logged()
-		s := openSpool(t, spool.Config{Budget: 100_000, Window: 40_000, Log: log})
+		s := openSpool(t, spool.Config{Budget: 100_000, Window: 40_000, Log: log, Retention: retention})
 		defer closeSpool(t, s)
 		var holes int
 		s.SetPunch(func(*os.File, int64, int64) error {

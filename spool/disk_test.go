@@ -59,7 +59,7 @@ func ext4(t *testing.T, inodes int) string {
 
 func TestTmpfs(t *testing.T) {
 	dir := mounted(t, "-t", "tmpfs", "-o", "size=2m", "tmpfs")
-	if s, err := spool.Open(spool.Config{Dir: dir}); !errors.Is(err, spool.ErrInMemory) {
+	if s, err := spool.Open(spool.Config{Budget: budget, Dir: dir, Retention: retention}); !errors.Is(err, spool.ErrInMemory) {
 		t.Errorf("Open: %v, %v", s, err)
 	}
 	onFullDisk(t, dir, 1_200_000, 60_000)
@@ -73,7 +73,7 @@ func TestExt4(t *testing.T) {
 // not two, through all that a spool does about that.
 func onFullDisk(t *testing.T, dir string, size, chunk int64) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Dir: dir, Budget: 1 << 30, Window: 3 * chunk})
+		s := openSpool(t, spool.Config{Dir: dir, Budget: 1 << 30, Window: 3 * chunk, Retention: retention})
 		defer closeSpool(t, s)
 		spooled(t, s, &file{key: "a", size: size, chunk: chunk})
 		b := &file{key: "b", size: size, chunk: chunk}
@@ -128,7 +128,7 @@ func onFullDisk(t *testing.T, dir string, size, chunk int64) {
 func TestNoInodes(t *testing.T) {
 	dir := ext4(t, 16)
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Dir: dir, Budget: 1 << 30, Window: 100_000})
+		s := openSpool(t, spool.Config{Dir: dir, Budget: 1 << 30, Window: 100_000, Retention: retention})
 		defer closeSpool(t, s)
 		spooled(t, s, &file{key: "a", size: 1000, chunk: 1000})
 		for i := 0; ; i++ {

@@ -50,7 +50,7 @@ func TestCreateFails(t *testing.T) {
 	for _, injected := range []error{unix.ENOSPC, unix.EDQUOT, unix.EIO, unix.EMFILE} {
 		t.Run(injected.Error(), func(t *testing.T) {
 			failing(t, injected, func(t *testing.T, faults *faults) {
-				s := openSpool(t, spool.Config{Budget: 400_000, Window: 50_000})
+				s := openSpool(t, spool.Config{Budget: 400_000, Window: 50_000, Retention: retention})
 				defer closeSpool(t, s)
 				s.SetCreate(func(dir string, size int64) (*os.File, error) {
 					if err := faults.next(); err != nil {
@@ -98,7 +98,7 @@ func TestCreateFails(t *testing.T) {
 // Whoever joined a file that then cannot be created tries for himself.
 func TestCreateFailsForJoiner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		release, calls := make(chan struct{}), atomic.Int64{}
 		s.SetCreate(func(dir string, size int64) (*os.File, error) {
@@ -138,7 +138,7 @@ func TestCreateFailsForJoiner(t *testing.T) {
 // TestRunFails: of a run that fails, what can be had by itself is spooled.
 func TestRunFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: 1, key: "f", size: 1000, chunk: 100, run: 4, before: func(_ context.Context, i int64) error {
 			if i == 6 {
@@ -176,7 +176,7 @@ func TestWriteFails(t *testing.T) {
 			for _, idle := range []bool{false, true} {
 				t.Run(fmt.Sprint(injected, size, idle), func(t *testing.T) {
 					failing(t, injected, func(t *testing.T, faults *faults) {
-						s := openSpool(t, spool.Config{Budget: 400_000, Window: 100_000})
+						s := openSpool(t, spool.Config{Budget: 400_000, Window: 100_000, Retention: retention})
 						defer closeSpool(t, s)
 						if idle {
 							spooled(t, s, &file{workers: 2, key: "idle", size: 1000, chunk: 1000})
@@ -219,7 +219,7 @@ func TestWriteFails(t *testing.T) {
 // themselves, whether anybody reads them or not.
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		release := make(chan struct{})
 		var files []*file
@@ -255,7 +255,7 @@ func TestFullDisk(t *testing.T) {
 
 func TestOpenFails(t *testing.T) {
 	failing(t, errChunk, func(t *testing.T, faults *faults) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		told := 0
 		for i := range 3 {

@@ -41,7 +41,7 @@ func gated(f *file) (gates []chan struct{}) {
 // A file of the spool has no name, at no time: neither while it fills nor after.
 func TestNoName(t *testing.T) {
 	dir := t.TempDir()
-	s := openSpool(t, spool.Config{Dir: dir})
+	s := openSpool(t, spool.Config{Budget: budget, Dir: dir, Retention: retention})
 	defer closeSpool(t, s)
 	empty := func() error {
 		names, err := os.ReadDir(dir)
@@ -64,14 +64,14 @@ func TestNoName(t *testing.T) {
 }
 
 func TestOpenDirectory(t *testing.T) {
-	if _, err := spool.Open(spool.Config{Dir: filepath.Join(t.TempDir(), "none")}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := spool.Open(spool.Config{Budget: budget, Dir: filepath.Join(t.TempDir(), "none"), Retention: retention}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := spool.Open(spool.Config{Dir: file, AllowTmpfs: true}); err == nil {
+	if s, err := spool.Open(spool.Config{Budget: budget, Dir: file, AllowTmpfs: true, Retention: retention}); err == nil {
 		s.Close()
 		t.Error("a file for a directory was accepted")
 	}
@@ -79,7 +79,7 @@ func TestOpenDirectory(t *testing.T) {
 
 func TestAcquireSize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 1 << 20, Window: 64 << 10})
+		s := openSpool(t, spool.Config{Budget: 1 << 20, Window: 64 << 10, Retention: retention})
 		defer closeSpool(t, s)
 		for _, size := range []int64{0, -1, math.MinInt64} {
 			if _, err := s.Acquire("f", size, nil); !errors.Is(err, fs.ErrInvalid) {
@@ -104,7 +104,7 @@ func TestAcquireSize(t *testing.T) {
 // A reader waits for its own bytes, not for the file.
 func TestReaderOfFillingFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: 1, key: "f", size: 10 * 5000, chunk: 5000}
 		gates := gated(f)
@@ -131,7 +131,7 @@ func TestReaderOfFillingFile(t *testing.T) {
 func TestFarAhead(t *testing.T) {
 	const workers = 3
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: workers, key: "f", size: 100 * 5000, chunk: 5000}
 		gates := gated(f)
@@ -158,7 +158,7 @@ func TestFarAhead(t *testing.T) {
 
 // Each chunk is decoded once, however many clients come.
 func TestOneDecode(t *testing.T) {
-	s := openSpool(t, spool.Config{})
+	s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 	defer closeSpool(t, s)
 	f := &file{workers: 4, key: "f", size: 1<<20 + 1, chunk: 4097}
 	var clients sync.WaitGroup
@@ -199,7 +199,7 @@ func TestOneDecode(t *testing.T) {
 
 func TestOpenError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		errOpen := errors.New("no servers")
 		release := make(chan struct{})
@@ -236,7 +236,7 @@ func TestOpenError(t *testing.T) {
 // A source that is not what was announced is an error, not wrong bytes.
 func TestOtherSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		for _, other := range []*file{{size: 101, chunk: 10}, {size: 100, chunk: 0}, {size: 100, chunk: -1}} {
 			r, err := s.Acquire("f", 100, other.open)
@@ -258,7 +258,7 @@ func TestOtherSource(t *testing.T) {
 // back for it has it tried again.
 func TestChunkFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		fail := true // read by the source only while the test waits for it
 		f := &file{workers: 2, key: "f", size: 10 * 5000, chunk: 5000, before: func(_ context.Context, i int64) error {
@@ -305,7 +305,7 @@ func TestChunkFails(t *testing.T) {
 // A chunk that failed is tried again at once, though another takes for ever.
 func TestChunkFailsBesideSlowOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		tries := 0 // of chunk 1, one after the other
 		f := &file{workers: 2, key: "f", size: 3000, chunk: 1000, before: func(ctx context.Context, i int64) error {
@@ -330,7 +330,7 @@ func TestChunkFailsBesideSlowOne(t *testing.T) {
 
 func TestWaitCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: 1, key: "f", size: 100, chunk: 50}
 		gates := gated(f)
@@ -366,7 +366,7 @@ func TestWaitCancelled(t *testing.T) {
 // the rest is.
 func TestWaitAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		release, waits := make(chan struct{}), make(chan struct{})
 		f := &file{workers: 2, key: "f", size: 1000, chunk: 100, before: func(_ context.Context, i int64) error {
@@ -409,7 +409,7 @@ func TestWaitAlone(t *testing.T) {
 // What lies outside the file cannot be wanted.
 func TestWantOutside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{key: "f", size: 100, chunk: 30}
 		r := acquire(t, s, f, spool.Extent{Off: 200, End: 300}, spool.Extent{Off: -5, End: 40},
@@ -426,7 +426,7 @@ func TestWantOutside(t *testing.T) {
 // and nothing elsewhere.
 func TestManyWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: 30, key: "f", size: 100 * 1000, chunk: 1000}
 		gates := gated(f)

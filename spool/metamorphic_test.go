@@ -40,6 +40,14 @@ func TestMetamorphic(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	small := func() []*file {
+		return []*file{
+			{size: 1, chunk: 1}, {size: 40, chunk: 7}, {size: 5000, chunk: 700},
+			{size: 20 * 4097, chunk: 4097}, {size: 20*4096 + 1, chunk: 4096},
+			{size: 4 << 16, chunk: 1 << 16}, {size: 300_001, chunk: 10_007},
+			{size: 400_000, chunk: 25_003}, {size: 1 << 30, chunk: 1 << 16}, {size: 1_000_000, chunk: 999},
+		}
+	}
 	for _, test := range []struct {
 		name  string
 		steps int
@@ -48,17 +56,17 @@ func TestMetamorphic(t *testing.T) {
 	}{
 		{
 			"small", 120,
+			spool.Config{Budget: 300_000, Window: 32 << 10, Retention: time.Minute, Linger: time.Second},
+			small(),
+		},
+		{
+			"nothing kept", 120,
 			spool.Config{Budget: 300_000, Window: 32 << 10},
-			[]*file{
-				{size: 1, chunk: 1}, {size: 40, chunk: 7}, {size: 5000, chunk: 700},
-				{size: 20 * 4097, chunk: 4097}, {size: 20*4096 + 1, chunk: 4096},
-				{size: 4 << 16, chunk: 1 << 16}, {size: 300_001, chunk: 10_007},
-				{size: 400_000, chunk: 25_003}, {size: 1 << 30, chunk: 1 << 16}, {size: 1_000_000, chunk: 999},
-			},
+			small(),
 		},
 		{
 			"large", 40,
-			spool.Config{Budget: 9 << 20, Window: 1 << 20},
+			spool.Config{Budget: 9 << 20, Window: 1 << 20, Retention: time.Minute, Linger: time.Second},
 			[]*file{
 				{size: 5*1_000_003 + 17, chunk: 1_000_003}, {size: 3 << 20, chunk: 1 << 20},
 				{size: 3<<20 + 1, chunk: 1 << 20}, {size: 12 << 20, chunk: 100_003}, {size: 20_000_000, chunk: 1_000_003},
@@ -68,7 +76,6 @@ func TestMetamorphic(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			// Real I/O is slow beside the bubble's clock: nothing here is compared with it.
 			synctest.Test(t, func(t *testing.T) {
-				test.cfg.Retention, test.cfg.Linger = time.Minute, time.Second
 				w := &world{t: t, s: openSpool(t, test.cfg), files: test.files}
 				w.fails.Store(true)
 				for i, f := range w.files {

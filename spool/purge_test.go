@@ -12,7 +12,7 @@ import (
 
 func TestPurgeIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		for _, key := range []string{"a", "b", "c"} {
 			spooled(t, s, &file{key: key, size: 1000, chunk: 300})
@@ -43,7 +43,7 @@ func TestPurgeIdle(t *testing.T) {
 // A purge stops a fill that nobody reads, and returns when its bytes are free.
 func TestPurgeLingering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{key: "f", size: 1000, chunk: 300}
 		gated(f)
@@ -61,7 +61,7 @@ func TestPurgeLingering(t *testing.T) {
 // Readers that lack bytes are cut, those that lack nothing finish; then the bytes are free.
 func TestPurgeInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: 1, key: "f", size: 10 * 5000, chunk: 5000}
 		gates := gated(f)
@@ -126,7 +126,7 @@ func TestPurgeInUse(t *testing.T) {
 
 func TestPurgeWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 100_000, Window: 30_000})
+		s := openSpool(t, spool.Config{Budget: 100_000, Window: 30_000, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{key: "f", size: 1_000_000, chunk: 5000}
 		lacking := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
@@ -149,7 +149,7 @@ func TestPurgeWindow(t *testing.T) {
 // Close cuts every reader, even one that lacks nothing, and returns when all have left.
 func TestCloseCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		f := &file{key: "f", size: 1000, chunk: 100}
 		gated(f)
 		spooled(t, s, &file{key: "idle", size: 1000, chunk: 100})

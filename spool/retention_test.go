@@ -3,7 +3,9 @@ package spool_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -40,7 +42,7 @@ func wantIDs(t *testing.T, s *spool.Spool, want ...string) {
 // Entries go in the order in which their last readers left, and only as many as must.
 func TestEvictionOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 4000})
+		s := openSpool(t, spool.Config{Budget: 4000, Retention: retention})
 		defer closeSpool(t, s)
 		files := map[string]*file{}
 		for _, key := range []string{"a", "b", "c", "d", "e", "f"} {
@@ -69,7 +71,7 @@ func TestEvictionOrder(t *testing.T) {
 // What cannot be had even by giving up all idle entries costs none of them.
 func TestNoVainEviction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 4000, Window: 1000})
+		s := openSpool(t, spool.Config{Budget: 4000, Window: 1000, Retention: retention})
 		defer closeSpool(t, s)
 		spooled(t, s, &file{key: "a", size: 1000, chunk: 300})
 		r := acquire(t, s, &file{key: "large", size: 5000, chunk: 300})
@@ -84,7 +86,7 @@ func TestNoVainEviction(t *testing.T) {
 
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Retention: time.Hour})
+		s := openSpool(t, spool.Config{Budget: budget, Retention: time.Hour})
 		defer closeSpool(t, s)
 		a, b := &file{key: "a", size: 1000, chunk: 300}, &file{key: "b", size: 1000, chunk: 300}
 		spooled(t, s, a)
@@ -120,10 +122,96 @@ func TestRetention(t *testing.T) {
 	})
 }
 
+// Without retention a file goes with its last reader, and its fill does not linger.
+func TestNoRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSpool(t, spool.Config{Budget: 100_000, Window: 10_000})
+		defer closeSpool(t, s)
+		f := &file{workers: 1, key: "f", size: 100_000, chunk: 1000, before: func(ctx context.Context, i int64) error {
+			select {
+			case <-time.After(time.Second):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}
+		first := acquire(t, s, f, spool.Extent{Off: 0, End: 1})
+		read(t, first, f, spool.Extent{Off: 0, End: 1})
+		second := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
+		closeReader(t, first) // somebody is still there
+		read(t, second, f, spool.Extent{Off: 0, End: 10_000})
+		closeReader(t, second)
+		synctest.Wait()
+		wantIDs(t, s)
+		if got := s.Snapshot(); f.closed.Load() != 1 || got.ReservedBytes != 0 || got.Expired != 1 {
+			t.Errorf("the source was closed %d times, snapshot: %+v", f.closed.Load(), got)
+		}
+		check(t, s)
+
+		// Whoever comes back has only what he asks for decoded again, in a file of the whole budget.
+		before := len(f.chunks())
+		resumed := acquire(t, s, f, spool.Extent{Off: 50_500, End: f.size})
+		if resumed.Private() {
+			t.Error("the bytes of the first file are not free")
+		}
+		read(t, resumed, f, spool.Extent{Off: 50_500, End: f.size})
+		if got := f.chunks()[before:]; !slices.Equal(got[:50], upTo(100)[50:]) {
+			t.Errorf("decoded %v", got)
+		}
+		closeReader(t, resumed)
+		// At once, while the fill of the one before is still to end.
+		again := acquire(t, s, f, spool.Extent{Off: 0, End: 10})
+		if again.Private() {
+			t.Error("the bytes of the file before are not free")
+		}
+		read(t, again, f, spool.Extent{Off: 0, End: 10})
+		closeReader(t, again)
+		synctest.Wait()
+		wantIDs(t, s)
+		check(t, s)
+	})
+}
+
+// Retention ends a fill that would linger for longer.
+func TestRetentionShorterThanLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSpool(t, spool.Config{Budget: budget, Retention: time.Second, Linger: time.Hour})
+		defer closeSpool(t, s)
+		f := &file{key: "f", size: 1000, chunk: 100}
+		gated(f)
+		closeReader(t, acquire(t, s, f, spool.Extent{Off: 0, End: f.size}))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantIDs(t, s)
+		if f.closed.Load() != 1 {
+			t.Error("the fill goes on")
+		}
+	})
+}
+
+func TestConfig(t *testing.T) {
+	for _, test := range []struct {
+		cfg  spool.Config
+		want string
+	}{
+		{spool.Config{}, "a budget of 0 bytes"},
+		{spool.Config{Budget: -5}, "a budget of -5 bytes"},
+		{spool.Config{Budget: 1, Retention: -time.Second}, "a retention of -1s"},
+		{spool.Config{Budget: 1, Linger: -time.Minute}, "a linger time of -1m0s"},
+		{spool.Config{Budget: 1, Window: -4096}, "a window of -4096 bytes"},
+	} {
+		test.cfg.Dir, test.cfg.AllowTmpfs = t.TempDir(), true
+		s, err := spool.Open(test.cfg)
+		if s != nil || !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%+v: %v, %v", test.cfg, s, err)
+		}
+	}
+}
+
 // A fill outlives its last reader for the linger time, then pauses, and goes on with what is there.
 func TestLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Linger: 30 * time.Second})
+		s := openSpool(t, spool.Config{Budget: budget, Linger: 30 * time.Second, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: 1, key: "f", size: 100 * 500, chunk: 500}
 		f.before = func(ctx context.Context, i int64) error {
@@ -159,7 +247,7 @@ func TestLinger(t *testing.T) {
 // A reader that comes back within the linger time finds the fill at work.
 func TestLingerReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Linger: 5 * time.Second})
+		s := openSpool(t, spool.Config{Budget: budget, Linger: 5 * time.Second, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: 2, key: "f", size: 100 * 500, chunk: 500, before: func(ctx context.Context, i int64) error {
 			time.Sleep(time.Second)
@@ -181,7 +269,7 @@ func TestLingerReader(t *testing.T) {
 // The budget counts bytes until their file is closed, not until the index has forgotten them.
 func TestBudgetUntilFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 1000, Linger: time.Hour})
+		s := openSpool(t, spool.Config{Budget: 1000, Linger: time.Hour, Retention: retention})
 		defer closeSpool(t, s)
 		finish := make(chan struct{})
 		f := &file{workers: 1, key: "f", size: 1000, chunk: 500, before: func(ctx context.Context, i int64) error {
@@ -217,7 +305,7 @@ func TestBudgetUntilFreed(t *testing.T) {
 
 func TestErrFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 100_000, Window: 40_000})
+		s := openSpool(t, spool.Config{Budget: 100_000, Window: 40_000, Retention: retention})
 		defer closeSpool(t, s)
 		pin := acquire(t, s, &file{key: "pin", size: 30_000, chunk: 5000})
 		f := &file{key: "f", size: 1_000_000, chunk: 5000}
@@ -240,7 +328,7 @@ func TestErrFull(t *testing.T) {
 }
 
 func TestErrFullWithoutHoles(t *testing.T) {
-	s := openSpool(t, spool.Config{Budget: 100_000, Window: 40_000})
+	s := openSpool(t, spool.Config{Budget: 100_000, Window: 40_000, Retention: retention})
 	defer closeSpool(t, s)
 	s.DisallowHoles()
 	f := &file{key: "f", size: 1_000_000, chunk: 5000}

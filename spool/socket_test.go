@@ -19,7 +19,7 @@ import (
 // client is slower than the spool. With sendfile it would not: the socket's queues
 // would hold the file's own pages, long after they had been punched out.
 func TestWindowSocket(t *testing.T) {
-	s := openSpool(t, spool.Config{Budget: 64 << 20, Window: 1 << 20})
+	s := openSpool(t, spool.Config{Budget: 64 << 20, Window: 1 << 20, Retention: retention})
 	defer closeSpool(t, s)
 	f := &file{key: "f", size: 70<<20 + 1, chunk: 100_003, seed: 5}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -103,7 +103,7 @@ func send(ctx context.Context, s *spool.Spool, f *file, listener net.Listener) e
 
 // Readers of one file send it at offsets of their own, though they share a descriptor.
 func TestSendfile(t *testing.T) {
-	s := openSpool(t, spool.Config{})
+	s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 	defer closeSpool(t, s)
 	f := &file{key: "f", size: 300_001, chunk: 4097, seed: 5}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)

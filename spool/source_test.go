@@ -11,8 +11,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"spillway/spool"
+)
+
+// Limits of a spool in tests that are about others.
+const (
+	budget    = 10 << 30
+	retention = 2 * time.Hour
 )
 
 // pattern writes the bytes that the file seed has at off into p. No aligned eight

@@ -57,26 +57,38 @@ type Source interface {
 // the entry does.
 type OpenFunc func(ctx context.Context) (Source, error)
 
-// Config sets the limits of a Spool. The zero value of each field has a default.
+// Config sets the limits of a Spool. None of them may be negative.
 type Config struct {
-	Dir        string        // directory of the spool files; "" means nameless.DefaultDir
-	AllowTmpfs bool          // accept a Dir that lies in memory
-	Budget     int64         // bytes of disk for all files; 0 means 10 GiB
-	Retention  time.Duration // how long a file outlives its last reader; 0 means 2 h
-	Linger     time.Duration // how long a fill goes on after its last reader; 0 means 1 min
-	Window     int64         // bytes that a private window holds in front of its reader; 0 means 8 MiB
-	Log        *slog.Logger  // nil discards
+	Dir        string // directory of the spool files; "" means nameless.DefaultDir
+	AllowTmpfs bool   // accept a Dir that lies in memory
+	Budget     int64  // bytes of disk for all files, at least one
+	// Retention is how long a file outlives its last reader. With 0 it goes with that reader, and
+	// its fill with it. Readers that come while another one is there share the file all the same.
+	// Who comes later, be it to resume or after a look at the first byte, has it decoded anew.
+	Retention time.Duration
+	Linger    time.Duration // how long a fill goes on after its last reader, within Retention; 0 means 1 min
+	Window    int64         // bytes that a private window holds in front of its reader; 0 means 8 MiB
+	Log       *slog.Logger  // nil discards
+}
+
+// check returns an error that matches fs.ErrInvalid if a field has no meaning.
+func (c Config) check() error {
+	switch {
+	case c.Budget <= 0:
+		return fmt.Errorf("spool: a budget of %d bytes holds no file: %w", c.Budget, fs.ErrInvalid)
+	case c.Retention < 0:
+		return fmt.Errorf("spool: a retention of %v is negative: %w", c.Retention, fs.ErrInvalid)
+	case c.Linger < 0:
+		return fmt.Errorf("spool: a linger time of %v is negative: %w", c.Linger, fs.ErrInvalid)
+	case c.Window < 0:
+		return fmt.Errorf("spool: a window of %d bytes is negative: %w", c.Window, fs.ErrInvalid)
+	}
+	return nil
 }
 
 func (c Config) withDefaults() Config {
 	if c.Dir == "" {
 		c.Dir = nameless.DefaultDir()
-	}
-	if c.Budget == 0 {
-		c.Budget = 10 << 30
-	}
-	if c.Retention == 0 {
-		c.Retention = 2 * time.Hour
 	}
 	if c.Linger == 0 {
 		c.Linger = time.Minute
@@ -114,9 +126,12 @@ type Spool struct {
 	totals   Totals
 }
 
-// Open checks the directory and starts an empty spool. Errors: ErrInMemory, or
-// what the directory lacks.
+// Open checks the directory and starts an empty spool. Errors: fs.ErrInvalid for a limit that has
+// no meaning, ErrInMemory, or what the directory lacks.
 func Open(cfg Config) (*Spool, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
 	cfg = cfg.withDefaults()
 	if !cfg.AllowTmpfs {
 		switch memory, err := inMemory(cfg.Dir); {
@@ -345,6 +360,9 @@ func (s *Spool) leave(e *entry, r *Reader) {
 		case e.ended != nil:
 		case e.win != nil:
 			s.endLocked(e, errUnused)
+		case s.cfg.Retention == 0:
+			s.endLocked(e, errUnused)
+			s.totals.Expired++
 		default:
 			e.idle = s.idle.PushBack(e)
 			s.reapLocked()

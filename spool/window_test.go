@@ -45,7 +45,7 @@ func TestWindow(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := openSpool(t, spool.Config{Budget: 1_000_000 + 2*test.chunk, Window: 100_000})
+				s := openSpool(t, spool.Config{Budget: 1_000_000 + 2*test.chunk, Window: 100_000, Retention: retention})
 				defer closeSpool(t, s)
 				pin := acquire(t, s, &file{workers: 3, key: "pin", size: 700_000, chunk: 1000})
 				f := &file{workers: 3, key: "f", size: test.size, chunk: test.chunk, seed: 7}
@@ -82,7 +82,7 @@ func TestWindow(t *testing.T) {
 // A window does not wait until its reader has nothing left to read.
 func TestWindowDecodesAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000})
+		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: 1, key: "f", size: 1_000_000, chunk: 10_000}
 		r := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
@@ -108,7 +108,7 @@ func TestWindowDecodesAhead(t *testing.T) {
 // Wanting something else keeps nothing of what was ahead.
 func TestWindowWantsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 60_000, Window: 50_000})
+		s := openSpool(t, spool.Config{Budget: 60_000, Window: 50_000, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{workers: 2, key: "f", size: 10_000_000, chunk: 9999}
 		r := acquire(t, s, f)
@@ -130,7 +130,7 @@ func TestWindowWantsAnew(t *testing.T) {
 // A chunk that fails in a window can be had later.
 func TestWindowChunkFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000})
+		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000, Retention: retention})
 		defer closeSpool(t, s)
 		tries := make(map[int64]int) // one worker at a time is in a chunk, and they take turns with the test
 		f := &file{workers: 2, key: "f", size: 1_000_000, chunk: 10_000}
@@ -171,7 +171,7 @@ func TestWindowChunkFails(t *testing.T) {
 // files, or is refused; it takes nothing from files in use.
 func TestWindowGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 850_000, Window: 50_000})
+		s := openSpool(t, spool.Config{Budget: 850_000, Window: 50_000, Retention: retention})
 		defer closeSpool(t, s)
 		pin := acquire(t, s, &file{key: "pin", size: 100_000, chunk: 1000})
 		spooled(t, s, &file{key: "a", size: 300_000, chunk: 100_000})
@@ -196,7 +196,7 @@ func TestWindowGrows(t *testing.T) {
 // Two windows of one file know nothing of each other.
 func TestWindowsOfOneFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000})
+		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000, Retention: retention})
 		defer closeSpool(t, s)
 		f := &file{key: "f", size: 1_000_000, chunk: 10_000}
 		one := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})

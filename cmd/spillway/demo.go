@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"spillway/decode"
 	"spillway/decode/fleet"
@@ -101,7 +102,7 @@ func (c *demoCmd) Run(ctx context.Context, std streams, log *slog.Logger) (err e
 		public: public,
 		admin:  admin,
 		token:  token,
-		spool:  spool.Config{Dir: temp, AllowTmpfs: true, Budget: 1 << 30, Log: log},
+		spool:  spool.Config{Dir: temp, AllowTmpfs: true, Budget: 1 << 30, Retention: 2 * time.Hour, Log: log},
 		ready: func() {
 			link := fmt.Sprintf("http://%s/file/%s/@@named=/sample.bin", public.Addr(), url.PathEscape(uploaded.Reveal()))
 			fmt.Fprintf(std.out, `
