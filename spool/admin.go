@@ -22,8 +22,8 @@ const (
 
 // Entry is what the admin sees of one spooled file.
 type Entry struct {
-	Key           string // that Acquire was given
-	ID            string // the key Acquire was given; with a suffix where the entry is not what Acquire would share
+	Key           string // the one that Acquire was given
+	ID            string // the key; with a suffix where the entry is not what Acquire would share
 	Size          int64  // bytes
 	SpooledBytes  int64  // bytes of it that are there
 	ReservedBytes int64  // bytes of the budget
@@ -32,7 +32,7 @@ type Entry struct {
 	Age           time.Duration // since it was created
 	Idle          time.Duration // since the last reader left; 0 while there are readers
 	ExpiresIn     time.Duration // until retention ends; < 0: not counting, there are readers
-	Err           error         // why something could not be decoded last time; nil if nothing is wrong now
+	Err           error         // why something could not be decoded last time; nil if all is well
 }
 
 // Totals count since Open.
@@ -48,8 +48,7 @@ type Totals struct {
 	BytesWritten  int64
 }
 
-// Snapshot is the state of the spool at one moment. Bytes count until the
-// kernel has freed them.
+// Snapshot is the state of the spool at one moment. Bytes count until the kernel has freed them.
 type Snapshot struct {
 	Entries       []Entry // the longest there first
 	BudgetBytes   int64
@@ -70,7 +69,7 @@ func (s *Spool) Snapshot() Snapshot {
 		Entries:       make([]Entry, 0, len(s.entries)),
 	}
 	for e := range s.entries {
-		snap.SpooledBytes += e.spooled
+		snap.SpooledBytes += e.spooledBytes
 		snap.Entries = append(snap.Entries, s.describeLocked(e, now))
 	}
 	slices.SortFunc(snap.Entries, func(a, b Entry) int {
@@ -84,7 +83,7 @@ func (s *Spool) describeLocked(e *entry, now time.Time) Entry {
 		Key:           e.key,
 		ID:            e.id,
 		Size:          e.size,
-		SpooledBytes:  e.spooled,
+		SpooledBytes:  e.spooledBytes,
 		ReservedBytes: e.reserved,
 		Readers:       len(e.readers),
 		State:         Paused,
@@ -97,7 +96,7 @@ func (s *Spool) describeLocked(e *entry, now time.Time) Entry {
 		d.ExpiresIn = max(0, e.left.Add(s.cfg.Retention).Sub(now))
 	}
 	switch {
-	case e.ended != nil:
+	case e.retired != nil:
 		d.State = Leaving
 	case e.win != nil:
 		d.State = Window
@@ -118,9 +117,9 @@ type Purged struct {
 	WaitingBytes int64 // of the budget, given back when the remaining readers leave
 }
 
-// Purge takes the entry id out of the spool at once; with idleOnly it spares an
-// entry in use. Readers that have all they want spooled may finish; the others
-// are cut. The error matches fs.ErrNotExist if there is no such entry.
+// Purge takes the entry id out of the spool at once. With idleOnly it spares an entry in use.
+// Readers that have all they want spooled may finish; the others are cut. The error matches
+// fs.ErrNotExist if there is no such entry.
 func (s *Spool) Purge(id string, idleOnly bool) (Purged, error) {
 	s.mu.Lock()
 	for e := range s.entries {
@@ -153,7 +152,7 @@ func (s *Spool) purge(entries []*entry, idleOnly bool) Purged {
 		if idleOnly && len(e.readers) > 0 {
 			continue
 		}
-		if e.ended == nil {
+		if e.retired == nil {
 			p.Entries++
 			s.totals.Purged++
 			for _, r := range e.readers {
@@ -164,7 +163,7 @@ func (s *Spool) purge(entries []*entry, idleOnly bool) Purged {
 					cuts = append(cuts, f)
 				}
 			}
-			s.endLocked(e, ErrPurged)
+			s.retireLocked(e, ErrPurged)
 		}
 		if len(e.readers) > 0 {
 			p.WaitingBytes += e.reserved

@@ -47,7 +47,8 @@ func (z zeros) WriteChunks(_ context.Context, i, _ int64, w io.WriterAt) error {
 	return err
 }
 
-// BenchmarkFill is the filling of a file, whole or through a window, by a source that costs nothing.
+// BenchmarkFill is the filling of a file, whole or through a window, by a source that costs
+// nothing.
 func BenchmarkFill(b *testing.B) {
 	for _, test := range []struct {
 		name   string

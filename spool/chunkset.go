@@ -2,8 +2,8 @@ package spool
 
 import "math/bits"
 
-// chunkset is a set of chunk numbers, one bit each: 128 KiB for a file of 1 TiB
-// in chunks of 1 MiB. A nil set is empty and may only be read.
+// chunkset is a set of chunk numbers, one bit each: 128 KiB for a file of 1 TiB in chunks of 1 MiB.
+// A nil set is empty and may only be read.
 type chunkset []uint64
 
 func newChunkset(n int64) chunkset { return make(chunkset, (n+63)/64) }
@@ -16,8 +16,7 @@ func (s chunkset) has(i int64) bool {
 func (s chunkset) add(i int64)    { s[i/64] |= 1 << (i % 64) }
 func (s chunkset) remove(i int64) { s[i/64] &^= 1 << (i % 64) }
 
-// runEnd returns the first chunk number at or after i, and at most end, that is
-// not in the set.
+// runEnd returns the first chunk number at or after i, and at most end, that is not in the set.
 func (s chunkset) runEnd(i, end int64) int64 {
 	for i < end {
 		w := i / 64

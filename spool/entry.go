@@ -9,49 +9,51 @@ import (
 	"time"
 )
 
-// entry is one spooled file: its blocks on the disk, what of it is there, and
-// who reads it.
+// entry is one spooled file: its blocks on the disk, what of it is there, and who reads it.
 type entry struct {
-	key   string
-	size  int64 // bytes
-	open  OpenFunc
-	win   *window       // of a private entry; nil: the whole file is spooled and shared
-	ready chan struct{} // closed when file is set, or never will be
-	freed chan struct{} // closed when the kernel has the blocks back
-	file  *os.File      // set before ready is closed; nil if that failed
+	// Set when the entry is made, as is the size.
+	key     string
+	open    OpenFunc
+	win     *window       // of a private entry; nil: the whole file is spooled and shared
+	ready   chan struct{} // closed when file is set, or never will be
+	freed   chan struct{} // closed when the kernel has the blocks back
+	created time.Time
+	ctx     context.Context // ends when the entry is retired
+	cancel  context.CancelFunc
 
-	ctx    context.Context // ends with the entry
-	cancel context.CancelFunc
+	// Set by the Acquire that made the entry, before it closes ready; nil if that failed. Closed by
+	// whoever was told by unusedLocked.
+	file *os.File
 
 	// Guarded by Spool.mu.
-	id       string
-	reserved int64 // bytes of the budget
-	created  time.Time
-	left     time.Time // when the last reader left
-	idle     *list.Element
+	id       string        // by which the admin purges it
+	reserved int64         // bytes of the budget
+	left     time.Time     // when the last reader left
+	idle     *list.Element // in Spool.idle; nil if it is not idle
 	readers  []*Reader
-	ended    error     // why the entry is out of the index; set once
+	retired  error     // why the entry is out of the index; set once
 	freeing  bool      // somebody is on the way to free it
-	running  bool      // the fill goroutine is there
+	running  bool      // the fill is there
 	more     sync.Cond // of workers without a chunk to take
 	fillState
-	failure error // the last one to decode; nil when nothing is bad any more
-	unheard tally // chunks that failed while no reader waited for them
-	inARow  int   // chunks that failed since one was decoded
-	chunksN int64 // how many chunks are in have
-	spooled int64 // bytes in have
+	failure       error // the last one to decode; nil when nothing is bad any more
+	unheard       tally // chunks that failed while no reader waited for them
+	inARow        int   // chunks that failed since one was decoded
+	spooledChunks int64 // how many are in have
+	spooledBytes  int64 // how many are in have
 }
 
-// unusedLocked tells, once, that nothing uses the ended entry any more: the caller must free it.
+// unusedLocked tells, once, that nothing uses the retired entry any more. Then the caller must free
+// it.
 func (e *entry) unusedLocked() bool {
-	if e.ended == nil || len(e.readers) > 0 || e.running || e.freeing {
+	if e.retired == nil || len(e.readers) > 0 || e.running || e.freeing {
 		return false
 	}
 	e.freeing = true
 	return true
 }
 
-func (e *entry) complete() bool { return e.chunkSize > 0 && e.chunksN == e.chunks() }
+func (e *entry) complete() bool { return e.chunkSize > 0 && e.spooledChunks == e.chunks() }
 
 // available returns how many consecutive bytes from off, and below end, are spooled.
 func (e *entry) available(off, end int64) int64 {
@@ -65,7 +67,8 @@ func (e *entry) available(off, end int64) int64 {
 // failedAt tells whether the chunk at off could not be decoded last time.
 func (e *entry) failedAt(off int64) bool { return e.bad != nil && e.bad.has(e.chunkAt(off)) }
 
-// awaitLocked registers r as waiting for the chunk at its position and sees to it that somebody decodes it.
+// awaitLocked registers r as waiting for the chunk at its position, and sees to it that somebody
+// decodes it.
 func (s *Spool) awaitLocked(r *Reader) {
 	e := r.e
 	s.waits++
@@ -80,7 +83,7 @@ func (s *Spool) awaitLocked(r *Reader) {
 // fillLocked sees to it that a fill of e runs and looks at what the readers need now.
 func (s *Spool) fillLocked(e *entry) {
 	switch {
-	case e.ended != nil:
+	case e.retired != nil:
 	case e.running:
 		e.more.Broadcast()
 	default:
@@ -89,8 +92,7 @@ func (s *Spool) fillLocked(e *entry) {
 	}
 }
 
-// fill decodes e until it is complete, or ended, or nobody has read it for the
-// linger time. It starts over if a reader began to wait while it ended.
+// fill decodes e as doc.go says. It starts over if a reader began to wait while it ended.
 func (s *Spool) fill(e *entry) {
 	for again := true; again; {
 		src, err := e.open(e.ctx)
@@ -106,7 +108,7 @@ func (s *Spool) fill(e *entry) {
 		if err != nil {
 			s.openFailedLocked(e, err)
 		}
-		again = e.ended == nil && e.awaitedLocked()
+		again = e.retired == nil && e.awaitedLocked()
 		if !again {
 			e.running = false
 		}
@@ -128,10 +130,10 @@ func (e *entry) awaitedLocked() bool {
 	return false
 }
 
-// openFailedLocked tells the waiting readers why nothing can be decoded. An entry that
-// holds nothing ends with that.
+// openFailedLocked tells the waiting readers why nothing can be decoded. An entry that holds
+// nothing is retired with that.
 func (s *Spool) openFailedLocked(e *entry, err error) {
-	if e.ended != nil {
+	if e.retired != nil {
 		return
 	}
 	s.totals.Failed++
@@ -142,8 +144,8 @@ func (s *Spool) openFailedLocked(e *entry, err error) {
 			r.wakeLocked()
 		}
 	}
-	if e.chunksN == 0 {
-		s.endLocked(e, err)
+	if e.spooledChunks == 0 {
+		s.retireLocked(e, err)
 	}
 }
 
@@ -171,14 +173,14 @@ func (s *Spool) adopt(e *entry, src Source) error {
 	return nil
 }
 
-// widenLocked makes the window of e at least minAhead chunks wide. What that takes more is
-// reserved; idle entries give way for it.
+// widenLocked makes the window of e at least minAhead chunks wide. It reserves what that takes
+// more, at the cost of idle entries.
 func (s *Spool) widenLocked(e *entry, chunk int64) error {
 	if chunk > s.cfg.Budget {
 		return ErrFull
 	}
 	e.win.ahead = max(s.cfg.Window, minAhead*chunk)
-	for e.ended == nil {
+	for e.retired == nil {
 		need := min(e.size, e.win.ahead) - e.reserved
 		if s.fitsLocked(need) {
 			s.reserved += need
@@ -192,7 +194,7 @@ func (s *Spool) widenLocked(e *entry, chunk int64) error {
 		s.evictLocked(v) // unlocks
 		s.mu.Lock()
 	}
-	return e.ended
+	return e.retired
 }
 
 // fetch decodes the n chunks from c on and books each. It returns false when the disk is full: the
@@ -231,9 +233,10 @@ func (s *Spool) take(e *entry, workers int, run int64) (c, n int64) {
 	return s.takeLocked(e)
 }
 
+// takeLocked is take once run and ahead are set.
 func (s *Spool) takeLocked(e *entry) (c, n int64) {
 	for {
-		if e.ended != nil || e.complete() || s.pausedLocked(e) {
+		if e.retired != nil || e.complete() || s.pausedLocked(e) {
 			return 0, 0
 		}
 		if e.win != nil {
@@ -250,7 +253,7 @@ func (s *Spool) takeLocked(e *entry) (c, n int64) {
 			return c, n
 		}
 		if !e.busy.any() {
-			return 0, 0 // all others are bad
+			return 0, 0 // what is left is bad, or nobody waits for it
 		}
 		e.more.Wait() // for the last chunks, and for a reader that comes back for a bad one meanwhile
 	}
@@ -261,18 +264,19 @@ func (s *Spool) pausedLocked(e *entry) bool {
 	return len(e.readers) == 0 && !time.Now().Before(e.left.Add(s.cfg.Linger))
 }
 
-// done books the outcome of decoding the n chunks from c on and tells the readers that wait for them.
+// done books the outcome of decoding the n chunks from c on, and tells the readers that wait for
+// them.
 func (s *Spool) done(e *entry, c, n int64, err error) {
 	s.mu.Lock()
 	for i := c; i < c+n; i++ {
 		e.busy.remove(i)
 		if err == nil {
 			e.have.add(i)
-			e.chunksN++
-			e.spooled += e.length(i)
+			e.spooledChunks++
+			e.spooledBytes += e.length(i)
 			s.totals.ChunksWritten++
 			s.totals.BytesWritten += e.length(i)
-		} else if e.ended == nil {
+		} else if e.retired == nil {
 			e.bad.add(i)
 			e.failure = err
 			e.inARow++
@@ -286,7 +290,7 @@ func (s *Spool) done(e *entry, c, n int64, err error) {
 		}
 	}
 	e.low = e.have.runEnd(e.low, e.chunks())
-	told := e.ended != nil
+	told := e.retired != nil
 	for _, r := range e.readers {
 		if at := e.chunkAt(r.pos); r.waiting != 0 && c <= at && at < c+n {
 			r.waiting, r.err = 0, err
@@ -299,6 +303,7 @@ func (s *Spool) done(e *entry, c, n int64, err error) {
 	failures := e.unheard.failures
 	s.mu.Unlock()
 	if logs {
-		s.cfg.Log.Warn("decoding ahead of the readers failed", "entry", e.key, "chunk", c, "failures", failures, "error", err)
+		s.cfg.Log.Warn("decoding ahead of the readers failed",
+			"entry", e.key, "chunk", c, "failures", failures, "error", err)
 	}
 }

@@ -129,14 +129,14 @@ func (s *Spool) Check() error {
 		return fmt.Errorf("%d bytes are reserved, entries have %d, the budget is %d", s.reserved, sum, s.cfg.Budget)
 	}
 	for key, e := range s.index {
-		if _, ok := s.entries[e]; !ok || e.key != key || e.id != key || e.ended != nil || e.win != nil {
+		if _, ok := s.entries[e]; !ok || e.key != key || e.id != key || e.retired != nil || e.win != nil {
 			return fmt.Errorf("the index holds %s, which is no entry to share", e.id)
 		}
 	}
 	var before *entry
 	for el := s.idle.Front(); el != nil; el = el.Next() {
 		e := el.Value.(*entry)
-		if e.idle != el || len(e.readers) > 0 || e.ended != nil || s.index[e.key] != e {
+		if e.idle != el || len(e.readers) > 0 || e.retired != nil || s.index[e.key] != e {
 			return fmt.Errorf("the idle list holds %s, which is not idle", e.id)
 		}
 		if before != nil && e.left.Before(before.left) {
@@ -150,28 +150,28 @@ func (s *Spool) Check() error {
 func (s *Spool) checkEntryLocked(e *entry) error {
 	unread := len(e.readers) == 0
 	switch {
-	case e.ended == nil && e.win == nil && s.index[e.key] != e:
+	case e.retired == nil && e.win == nil && s.index[e.key] != e:
 		return fmt.Errorf("lives outside the index")
-	case e.ended == nil && unread != (e.idle != nil):
+	case e.retired == nil && unread != (e.idle != nil):
 		return fmt.Errorf("%d readers, but idle is %v", len(e.readers), e.idle != nil)
-	case e.ended != nil && e.idle != nil:
+	case e.retired != nil && e.idle != nil:
 		return fmt.Errorf("has ended and is idle")
-	case e.freeing && (e.ended == nil || !unread || e.running):
-		return fmt.Errorf("is being freed in use: ended %v, %d readers, running %v", e.ended, len(e.readers), e.running)
-	case e.ended != nil && unread && !e.running && !e.freeing:
+	case e.freeing && (e.retired == nil || !unread || e.running):
+		return fmt.Errorf("is being freed in use: ended %v, %d readers, running %v", e.retired, len(e.readers), e.running)
+	case e.retired != nil && unread && !e.running && !e.freeing:
 		return fmt.Errorf("has been left behind: nobody will free it")
 	case e.win != nil && len(e.readers) > 1:
 		return fmt.Errorf("a private window has %d readers", len(e.readers))
 	}
 	for i, r := range e.readers {
-		if r.index != i || r.e != e {
-			return fmt.Errorf("reader %d believes to be %d", i, r.index)
+		if r.place != i || r.e != e {
+			return fmt.Errorf("reader %d believes to be %d", i, r.place)
 		}
 		if r.waiting == 0 {
 			continue
 		}
-		if e.ended != nil || !e.running {
-			return fmt.Errorf("reader %d waits for nobody: ended %v, running %v", i, e.ended, e.running)
+		if e.retired != nil || !e.running {
+			return fmt.Errorf("reader %d waits for nobody: ended %v, running %v", i, e.retired, e.running)
 		}
 		if c := e.chunkSize; c != 0 && (e.have.has(r.pos/c) || e.bad.has(r.pos/c)) {
 			return fmt.Errorf("reader %d waits for chunk %d, which is there or failed", i, r.pos/c)
@@ -190,8 +190,8 @@ func (s *Spool) checkEntryLocked(e *entry) error {
 			return fmt.Errorf("chunk %d is there and not there", c)
 		}
 	}
-	if count != e.chunksN || spooled != e.spooled {
-		return fmt.Errorf("counts %d chunks of %d bytes, has %d of %d", e.chunksN, e.spooled, count, spooled)
+	if count != e.spooledChunks || spooled != e.spooledBytes {
+		return fmt.Errorf("counts %d chunks of %d bytes, has %d of %d", e.spooledChunks, e.spooledBytes, count, spooled)
 	}
 	if e.win != nil {
 		return e.checkWindowLocked()

@@ -163,7 +163,8 @@ func TestRunFails(t *testing.T) {
 		if got := s.Snapshot().Entries[0].SpooledBytes; got != 900 {
 			t.Errorf("%d bytes are spooled", got)
 		}
-		// Chunk 0 alone, as a reader waits for it; 1 to 4; 5 and 6 of the next run, then each of it alone; 9.
+		// Chunk 0 alone, as a reader waits for it; 1 to 4; 5 and 6 of the next run, then each of it
+		// alone; 9.
 		if got, want := f.chunks(), []int64{0, 1, 2, 3, 4, 5, 6, 5, 6, 7, 8, 9, 6}; !slices.Equal(got, want) {
 			t.Errorf("decoded %v, want %v", got, want)
 		}

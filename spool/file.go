@@ -10,14 +10,14 @@ import (
 	"spillway/spool/nameless"
 )
 
-// pageSize is the granularity in which holes give blocks back.
+// pageSize is the granularity, in bytes, in which holes give blocks back.
 const pageSize = 4096
 
 func pageDown(off int64) int64 { return off &^ (pageSize - 1) }
 func pageUp(off int64) int64   { return pageDown(off + pageSize - 1) }
 
-// createAllocated makes a nameless file in dir and allocates size bytes of it, so that no later write
-// can fail for want of space. Where the file system cannot allocate, the file is as it is.
+// createAllocated makes a nameless file in dir and allocates size bytes of it, so that no later
+// write can fail for want of space. Where the file system cannot allocate, the file is as it is.
 // See decisions unlinked-spool-files and whole-size-is-allocated-first.
 func createAllocated(dir string, size int64) (*os.File, error) {
 	f, err := nameless.Create(dir)
@@ -73,8 +73,8 @@ func inMemory(dir string) (bool, error) {
 	return st.Type == unix.TMPFS_MAGIC || st.Type == unix.RAMFS_MAGIC, nil
 }
 
-// probe does once, on a small file, what the spool will rely on, so that a
-// directory that cannot serve is refused at the start. It tells whether holes can be punched.
+// probe does once, on a small file, what the spool will rely on, so that a directory that cannot
+// serve is refused at the start. It tells whether holes can be punched.
 func probe(dir string) (canPunch bool, err error) {
 	f, err := createAllocated(dir, pageSize)
 	if err != nil {

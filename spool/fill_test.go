@@ -362,8 +362,8 @@ func TestWaitCancelled(t *testing.T) {
 	})
 }
 
-// TestWaitAlone: while a reader waits for a chunk, only what is wanted is decoded beside it; when it gives up,
-// the rest is.
+// TestWaitAlone: while a reader waits for a chunk, only what is wanted is decoded beside it; when
+// it gives up, the rest is.
 func TestWaitAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
@@ -422,8 +422,8 @@ func TestWantOutside(t *testing.T) {
 	})
 }
 
-// TestManyWorkers: as many chunks are decoded in front of a reader that waits as the source has workers for,
-// and nothing elsewhere.
+// TestManyWorkers: as many chunks are decoded in front of a reader that waits as the source has
+// workers for, and nothing elsewhere.
 func TestManyWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})

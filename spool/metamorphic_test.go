@@ -29,8 +29,8 @@ type world struct {
 	full, failures, purges atomic.Int64 // how often a download met that
 }
 
-// TestMetamorphic does random things in a spool that is too small for them, and compares
-// whatever it reads with what the files hold. After each step the spool's whole state must hold together.
+// TestMetamorphic does random things in a spool that is too small for them, and compares whatever
+// it reads with what the files hold. After each step the spool's whole state must hold together.
 // SPILLWAY_SEED chooses the seed.
 func TestMetamorphic(t *testing.T) {
 	seed := rand.Uint64()

@@ -2,19 +2,19 @@ package spool
 
 import "slices"
 
-// readAhead is how many chunks, at least, in front of a reader are decoded before holes
-// elsewhere in the file.
+// readAhead is how many chunks, at least, in front of a reader are decoded before gaps elsewhere in
+// the file. See decision chunks-and-runs.
 const readAhead = 8
 
 // giveUpAfter is how many chunks must fail in a row for the fill to try nothing any more but what a
-// reader waits for. One that is decoded has it try again. It is a few of those that are decoded at
-// the same time: of a file that cannot be had not all chunks must fail, one after the other.
+// reader waits for. The next chunk that is decoded has the fill go on. Of a file that cannot be had
+// not every chunk need fail, one after the other; a single bad place is passed over.
 const giveUpAfter = 8
 
 // layout is how a file divides into chunks.
 type layout struct {
-	size      int64 // bytes
-	chunkSize int64 // bytes; 0 until the source is known
+	size      int64 // bytes; never changes
+	chunkSize int64 // bytes; 0 until the Source is known, then it never changes
 }
 
 func (l layout) chunks() int64           { return (l.size-1)/l.chunkSize + 1 }
@@ -28,18 +28,16 @@ func (l layout) bounds(i int64) (from, to int64) {
 
 func (l layout) length(i int64) int64 { return min(l.chunkSize, l.size-i*l.chunkSize) }
 
-// demand is what one reader asks for: the byte it is at and the extents it will
-// read, the first of which holds pos. waiting orders the readers that cannot
-// go on without the chunk at pos, by when they began to wait; 0 is not waiting.
+// demand is what one reader asks for. Guarded by Spool.mu.
 type demand struct {
-	pos     int64
-	wants   []Extent
-	waiting uint64
+	pos     int64    // the byte it is at
+	wants   []Extent // what it will read, in order; the first one holds pos
+	waiting uint64   // when it began to wait for the chunk at pos, as a number; 0: it does not wait
 }
 
-// upcoming calls yield for each chunk that d will read, in the order of reading,
-// until yield returns false. A chunk may come up again where extents share
-// it. The chunk at pos always comes first, wanted or not.
+// upcoming calls yield for each chunk that d will read, in the order of reading, until yield
+// returns false. A chunk may come up again where extents share it. The chunk at pos always comes
+// first, wanted or not.
 func (d *demand) upcoming(l layout, yield func(chunk int64) bool) {
 	last, off := l.chunkAt(d.pos), d.pos
 	if !yield(last) {
@@ -59,7 +57,7 @@ func (d *demand) upcoming(l layout, yield func(chunk int64) bool) {
 	}
 }
 
-// fillState is what plan knows of an entry's chunks.
+// fillState is what plan knows of an entry's chunks. Guarded by Spool.mu.
 type fillState struct {
 	layout
 	have chunkset // spooled
@@ -67,7 +65,7 @@ type fillState struct {
 	bad  chunkset // failed last time; tried again only when a reader comes for it
 	low  int64    // every chunk below is in have; of no meaning in a window
 	run  int64    // how many consecutive chunks are decoded fastest at once
-	// ahead is how many chunks in front of a reader come before holes elsewhere.
+	// ahead is how many chunks in front of a reader come before gaps elsewhere.
 	ahead int
 	// onlyAwaited: so much has failed that only chunks are decoded that a reader waits for.
 	onlyAwaited bool
@@ -77,11 +75,16 @@ func (f *fillState) missing(c int64) bool {
 	return !f.have.has(c) && !f.busy.has(c) && !f.bad.has(c)
 }
 
-// plan returns the chunks to decode next, the first one and how many, or 0 when every chunk is had, under way
-// or bad: first what a reader waits for, the longest waiting first; then what
-// lies closest in front of any reader; then the lowest hole. That is 0 too while a reader
-// waits, whose chunk is under way then, and nobody wants what is in the hole: it would only take from
-// the machine.
+// plan returns the chunks to decode next, the first one and how many. It knows no clock and no
+// lock.
+//
+//  1. What a reader waits for, the longest waiting first.
+//  2. What lies closest in front of any reader, within ahead.
+//  3. The lowest gap, but not while a reader waits and nobody wants what is in it. Then that
+//     reader's chunk is under way, and the gap would only take from the machine.
+//  4. 0 chunks if there is none of these: every other one is spooled, under way or bad.
+//
+// With onlyAwaited only the first counts. See decision chunks-and-runs.
 func plan(f *fillState, readers []*Reader) (c, n int64) {
 	if f.onlyAwaited {
 		return planAwaited(f, readers)
@@ -104,10 +107,9 @@ func planAwaited(f *fillState, readers []*Reader) (c, n int64) {
 	return c, n
 }
 
-// planRun returns how many chunks from c on to decode at once. A reader that waits somewhere
-// new gets its chunk alone, as that is there sooner, and what lies in front of it is
-// decoded alone meanwhile, as that takes less from the machine; and what is wanted comes
-// before what is not.
+// planRun returns how many chunks from c on to decode at once. A reader that waits somewhere new
+// gets its chunk alone, as that is there sooner. What lies in front of it is decoded alone
+// meanwhile, as that takes less from the machine. What is wanted is not decoded with what is not.
 func planRun(f *fillState, readers []*Reader, c int64) int64 {
 	n := int64(1)
 	somewhereNew := func(r *Reader) bool {

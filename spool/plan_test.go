@@ -25,8 +25,8 @@ func TestPlan(t *testing.T) {
 		in   spool.PlanState
 		want int64
 	}{
-		{"nobody reads: the lowest hole", spool.PlanState{}, 0},
-		{"nobody reads: the lowest hole above what is there", spool.PlanState{Have: []int64{0, 1, 3}}, 2},
+		{"nobody reads: the lowest gap", spool.PlanState{}, 0},
+		{"nobody reads: the lowest gap above what is there", spool.PlanState{Have: []int64{0, 1, 3}}, 2},
 		{"busy is skipped", spool.PlanState{Have: []int64{0}, Busy: []int64{1, 2}}, 3},
 		{"bad is skipped", spool.PlanState{Bad: []int64{0, 1}}, 2},
 		{"all is there", spool.PlanState{Have: upTo(100)}, -1},
@@ -48,7 +48,7 @@ func TestPlan(t *testing.T) {
 			70,
 		},
 		{
-			"read-ahead: the one that reaches its hole sooner",
+			"read-ahead: the one that reaches its gap sooner",
 			spool.PlanState{Have: []int64{10, 11, 12, 50}, Readers: []spool.PlanReader{{Pos: 100, Wants: []spool.Extent{{Off: 100, End: 1000}}}, {Pos: 500, Wants: []spool.Extent{{Off: 500, End: 1000}}}}},
 			51,
 		},
@@ -58,7 +58,7 @@ func TestPlan(t *testing.T) {
 			12,
 		},
 		{
-			"read-ahead ends with what is wanted: then the lowest hole",
+			"read-ahead ends with what is wanted: then the lowest gap",
 			spool.PlanState{Have: []int64{10, 11}, Readers: []spool.PlanReader{{Pos: 100, Wants: []spool.Extent{{Off: 100, End: 120}}}}},
 			0,
 		},
@@ -165,7 +165,7 @@ func TestPlanWindow(t *testing.T) {
 		{"not beyond the window", spool.PlanState{Ahead: 30, Have: []int64{0, 1, 2}}, -1},
 		{"the reader's chunk even in a window smaller than it", spool.PlanState{Ahead: 1}, 0},
 		{"but nothing else", spool.PlanState{Ahead: 1, Busy: []int64{0}}, -1},
-		{"never the lowest hole", spool.PlanState{Ahead: 30, Readers: []spool.PlanReader{{Pos: 985, Wants: []spool.Extent{{Off: 985, End: 1000}}}}, Have: []int64{98, 99}}, -1},
+		{"never the lowest gap", spool.PlanState{Ahead: 30, Readers: []spool.PlanReader{{Pos: 985, Wants: []spool.Extent{{Off: 985, End: 1000}}}}, Have: []int64{98, 99}}, -1},
 		{"short extents count as what is decoded for them", spool.PlanState{Ahead: 30, Have: []int64{0, 20, 40},
 			Readers: []spool.PlanReader{{Wants: []spool.Extent{{Off: 0, End: 1}, {Off: 200, End: 201}, {Off: 400, End: 401}, {Off: 600, End: 601}}}}}, -1},
 		{"backwards", spool.PlanState{Ahead: 30, Have: []int64{90},

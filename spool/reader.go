@@ -12,9 +12,10 @@ import (
 // Extent is the bytes [Off, End) of a file.
 type Extent struct{ Off, End int64 }
 
-// Reader is one client's view of one file; it pins the entry until Close.
-// One goroutine uses it; only the function given to OnCut runs beside it.
+// Reader is one client's view of one file. It pins the entry until Close. One goroutine uses it;
+// only the function given to OnCut runs beside it.
 type Reader struct {
+	// Set by Acquire.
 	s *Spool
 	e *entry
 
@@ -23,7 +24,7 @@ type Reader struct {
 
 	// Guarded by s.mu.
 	demand
-	index  int    // in e.readers
+	place  int    // in e.readers
 	err    error  // why the awaited chunk could not be had
 	cut    error  // why the reader must stop; set once
 	onCut  func() // nil when not registered or already called
@@ -33,9 +34,9 @@ type Reader struct {
 // Size is the file's length in bytes.
 func (r *Reader) Size() int64 { return r.e.size }
 
-// Want says which bytes the reader will read, in order; what of them lies
-// outside the file is left out. It steers what is decoded first, and a
-// reader whose wanted bytes are all spooled survives a purge.
+// Want says which bytes the reader will read, in order. What of them lies outside the file is left
+// out. It steers what is decoded first. A reader whose wanted bytes are all spooled survives a
+// purge.
 func (r *Reader) Want(extents ...Extent) {
 	wants := make([]Extent, 0, len(extents))
 	for _, x := range extents {
@@ -57,14 +58,16 @@ func (r *Reader) Want(extents ...Extent) {
 	}
 }
 
-// Wait waits until the byte at off is spooled and returns how many consecutive
-// bytes from off (at least 1; at most to the end of the wanted extent) are. It
-// also tells the spool that the reader is done with what the last Wait reported,
-// but for what it still wants: a private window may let the rest go.
-// The error is the context's, ErrPurged, ErrClosed, or what ended the
-// decoding of the chunk at off; a later Wait tries that anew, unless the
-// source could not even be opened and nothing is spooled. off outside the file is io.EOF.
-// If the context has ended already, Wait only looks, and has nothing tried anew.
+// Wait waits until the byte at off is spooled, and returns how many consecutive bytes from off are:
+// at least 1, and at most to the end of the wanted extent. It also tells the spool that the reader
+// is done with what the last Wait reported, but for what it still wants: a private window may let
+// the rest go.
+//
+// The error is the context's, ErrPurged, ErrClosed, or what ended the decoding of the chunk at off.
+// A later Wait has that tried anew, unless the source could not even be opened and nothing is
+// spooled. off outside the file is io.EOF.
+//
+// If the context has ended already, Wait only looks, and has nothing that failed tried anew.
 func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 	if off < 0 || off >= r.e.size {
 		return 0, io.EOF
@@ -80,16 +83,16 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 			s.mu.Unlock()
 			return 0, r.cut
 		}
-		if n := e.available(off, r.end()); n > 0 {
+		if n := e.available(off, r.wantEnd()); n > 0 {
 			if e.win != nil {
 				e.win.reported = Extent{off, off + n}
 			}
 			s.mu.Unlock()
 			return n, nil
 		}
-		if e.ended != nil {
+		if e.retired != nil {
 			s.mu.Unlock()
-			return 0, e.ended
+			return 0, e.retired
 		}
 		if err := ctx.Err(); err != nil && e.failedAt(off) {
 			s.mu.Unlock()
@@ -114,7 +117,7 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 			s.mu.Unlock()
 			return 0, err
 		}
-		if err := ctx.Err(); err != nil && r.cut == nil && e.available(off, r.end()) == 0 {
+		if err := ctx.Err(); err != nil && r.cut == nil && e.available(off, r.wantEnd()) == 0 {
 			e.more.Broadcast() // nothing has to make way for this wait any more
 			s.mu.Unlock()
 			return 0, err
@@ -133,9 +136,9 @@ func (r *Reader) moveTo(off int64) {
 	r.pos = off
 }
 
-// end is where the reader's current extent ends. Where extents overlap, it may
-// already be in a later one: the one that ends first.
-func (r *Reader) end() int64 {
+// wantEnd is where the reader's current extent ends. Where extents overlap, it may already be in a
+// later one: the one that ends first.
+func (r *Reader) wantEnd() int64 {
 	end := r.e.size
 	for _, w := range r.wants {
 		if r.pos >= w.Off && r.pos < w.End {
@@ -167,7 +170,8 @@ func (r *Reader) wakeLocked() {
 	}
 }
 
-// cutLocked makes the reader stop for reason and returns its OnCut function, to be called without the lock.
+// cutLocked makes the reader stop for reason, and returns its OnCut function, to be called without
+// the lock.
 func (r *Reader) cutLocked(reason error) func() {
 	if r.cut != nil {
 		return nil
@@ -179,8 +183,8 @@ func (r *Reader) cutLocked(reason error) func() {
 	return f
 }
 
-// ReadAt reads from the file, as io.ReaderAt says. Only bytes that Wait reported may be
-// read, in a private window not after the next call of Wait or Want.
+// ReadAt reads from the file, as io.ReaderAt says. Only bytes that Wait has reported may be read;
+// in a private window not after the next call of Wait or Want.
 func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	if off >= r.e.size {
 		return 0, io.EOF
@@ -196,15 +200,15 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Sendfile lets the kernel send up to n bytes from off, which Wait has reported, to
-// socket, which must not block, and returns how many it took. It may be fewer,
-// without an error; the error is sendfile's, syscall.EAGAIN when the socket took none.
+// Sendfile lets the kernel send up to n bytes from off, which Wait has reported, to socket, which
+// must not block. It returns how many the socket took. It may be fewer, without an error. The error
+// is sendfile's, syscall.EAGAIN when the socket took none.
 //
-// From a private window nothing is sent, and the error is errors.ErrUnsupported: whoever sends
-// it copies, with ReadAt. For the kernel does not copy what it sends from a file: until the
-// client has the bytes they are the file's own pages, in the send queue, and, where the client
-// is on this machine, such as a reverse proxy, in its receive queue as well. A
-// hole zeroes what it covers of a page, or of a larger folio: bytes on their way would change.
+// From a private window nothing is sent, and the error is errors.ErrUnsupported: whoever sends it
+// copies, with ReadAt. For the kernel does not copy what it sends from a file. Until the client has
+// the bytes they are the file's own pages, in the send queue and, where the client is on this
+// machine, such as a reverse proxy, in its receive queue as well. A hole zeroes what it covers of a
+// page, or of a larger folio: bytes on their way would change. See decision copied-windows.
 func (r *Reader) Sendfile(socket int, off, n int64) (int64, error) {
 	if r.e.win != nil {
 		return 0, errors.ErrUnsupported
@@ -224,14 +228,13 @@ func (r *Reader) Sendfile(socket int, off, n int64) (int64, error) {
 	}
 }
 
-// sendfileSize is how many bytes one system call sends at most. As each returns when the
-// socket is full, it only bounds how long one call keeps a fast client's thread.
+// sendfileSize is how many bytes one system call sends at most. Each returns when the socket is
+// full, so it only bounds how long one call keeps a fast client's thread.
 const sendfileSize = 4 << 20
 
-// OnCut registers f, to be called once, from another goroutine, when the reader
-// must stop before it has all it wants; from then on Wait fails. If that
-// has already happened, f is called at once. A call that began before Close may
-// end after it.
+// OnCut registers f, to be called once, from another goroutine, when the reader must stop before it
+// has all that it wants. From then on Wait fails. If that has already happened, f is called at
+// once. A call that began before Close may end after it.
 func (r *Reader) OnCut(f func()) {
 	r.s.mu.Lock()
 	if r.cut == nil {
@@ -244,8 +247,8 @@ func (r *Reader) OnCut(f func()) {
 	}
 }
 
-// Close unpins the entry, whose retention
-// begins when no other reader is left. Closing twice is an error that matches fs.ErrClosed.
+// Close unpins the entry, whose retention begins when no other reader is left. Closing twice is an
+// error that matches fs.ErrClosed.
 func (r *Reader) Close() error {
 	s, e := r.s, r.e
 	s.mu.Lock()

@@ -2,8 +2,7 @@ package spool
 
 import "time"
 
-// reap ends entries whose retention is over. It is the one goroutine that
-// watches the clock.
+// reap retires entries whose retention is over. It is the one goroutine that watches the clock.
 func (s *Spool) reap() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -20,7 +19,7 @@ func (s *Spool) reap() {
 	}
 }
 
-// expire ends what is due and returns when the next entry will be; zero if nothing is idle.
+// expire retires what is due, and returns when the next entry will be; zero if nothing is idle.
 func (s *Spool) expire() (next time.Time) {
 	s.mu.Lock()
 	now := time.Now()
@@ -32,7 +31,7 @@ func (s *Spool) expire() (next time.Time) {
 			break
 		}
 		next = time.Time{}
-		s.endLocked(e, errUnused)
+		s.retireLocked(e, errUnused)
 		s.totals.Expired++
 		if e.unusedLocked() {
 			unused = append(unused, e)
@@ -46,8 +45,8 @@ func (s *Spool) expire() (next time.Time) {
 	return next
 }
 
-// reapLocked tells the reaper that an entry has become idle. While it watches
-// others, which all end sooner, it need not know.
+// reapLocked tells the reaper that an entry has become idle. While it watches others, whose
+// retention ends sooner, it need not know.
 func (s *Spool) reapLocked() {
 	if s.watched {
 		return

@@ -34,7 +34,8 @@ func TestWindowSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.(*net.TCPConn).SetReadBuffer(8 << 20); err != nil { // the larger, the more is on its way
+	// The larger, the more is on its way.
+	if err := conn.(*net.TCPConn).SetReadBuffer(8 << 20); err != nil {
 		t.Fatal(err)
 	}
 	stored := io.NewSectionReader(f, 0, f.size)

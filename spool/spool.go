@@ -1,11 +1,3 @@
-// Package spool keeps the bytes of files that somebody is downloading, or may soon
-// go on downloading, in anonymous files on a disk. Such a file is filled at the
-// full speed of its source, in whatever order its readers need it, and never
-// has a name: whatever ends the process, the kernel gives the blocks back.
-//
-// The package knows bytes and time, nothing of what the bytes mean, of who
-// reads them or how. One mutex guards the index and every entry; no I/O is
-// done under it.
 package spool
 
 import (
@@ -36,25 +28,25 @@ var (
 	ErrInMemory = errors.New("spool: the directory lies in memory (tmpfs), where spooled files would be memory again")
 )
 
-// errUnused ends an entry that nobody reads: evicted, expired, or a private window left by its reader.
+// errUnused retires an entry that nobody reads: it is evicted, or its retention has ended, or it is
+// a private window whose reader has left.
 var errUnused = errors.New("spool: given up while nobody read it")
 
-// Source yields one file's verified bytes in chunks. Spool calls WriteChunks
-// concurrently, and Close once, after its last call has returned.
+// Source yields one file's verified bytes in chunks. Its methods are called concurrently, but for
+// Close, which is called once, when all other calls have returned.
 type Source interface {
 	Size() int64      // bytes; the same as Acquire was told
 	ChunkSize() int64 // bytes, > 0; chunk i starts at i*ChunkSize; the last may be shorter
 	Pace
-	// WriteChunks writes the bytes of the n chunks from i on into w at their offset in
-	// the file. n is at most what Run ever returned. If it fails, each chunk is tried by itself.
-	// The context ends when nobody needs the file any more.
+	// WriteChunks writes the bytes of the n chunks from i on into w, at their offset in the file.
+	// n is at most what Run has ever returned. If it fails, nothing that it wrote counts, and each
+	// chunk of several is tried by itself. The context ends when nobody needs the file any more.
 	WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 	Close() error
 }
 
-// OpenFunc opens the Source of a file, in the background. It is called once for
-// each fill: again when a fill that had paused goes on. The context ends when
-// the entry does.
+// OpenFunc opens the Source of a file, in the background. It is called once for each fill, so again
+// when a fill that had paused goes on. The context ends when the entry is retired.
 type OpenFunc func(ctx context.Context) (Source, error)
 
 // Config sets the limits of a Spool. None of them may be negative.
@@ -66,10 +58,19 @@ type Config struct {
 	// its fill with it. Readers that come while another one is there share the file all the same.
 	// Who comes later, be it to resume or after a look at the first byte, has it decoded anew.
 	Retention time.Duration
-	Linger    time.Duration // how long a fill goes on after its last reader, within Retention; 0 means 1 min
-	Window    int64         // bytes that a private window holds in front of its reader; 0 means 8 MiB
+	Linger    time.Duration // how long a fill outlives its last reader, at most Retention; 0: 1 min
+	Window    int64         // bytes that a private window holds in front of its reader; 0: 8 MiB
 	Log       *slog.Logger  // nil discards
 }
+
+const (
+	// A browser that resumes, or a player that seeks, is back within a minute and finds its fill
+	// at work. Whoever has left for good costs no more than that.
+	defaultLinger = time.Minute
+	// A few chunks of about a megabyte, so that decoding and reading do not take turns.
+	// See decision chunks-and-runs.
+	defaultWindow = 8 << 20
+)
 
 // check returns an error that matches fs.ErrInvalid if a field has no meaning.
 func (c Config) check() error {
@@ -91,10 +92,10 @@ func (c Config) withDefaults() Config {
 		c.Dir = nameless.DefaultDir()
 	}
 	if c.Linger == 0 {
-		c.Linger = time.Minute
+		c.Linger = defaultLinger
 	}
 	if c.Window == 0 {
-		c.Window = 8 << 20
+		c.Window = defaultWindow
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -104,18 +105,20 @@ func (c Config) withDefaults() Config {
 
 // Spool is a set of spooled files within a budget. Its methods may be called concurrently.
 type Spool struct {
+	// Set by Open.
 	cfg      Config
 	canPunch bool // the directory's file system punches holes
 	create   func(dir string, size int64) (*os.File, error)
 	punch    func(f *os.File, from, to int64) error
+	ctx      context.Context // ends when Close begins
+	cancel   context.CancelFunc
 
-	ctx    context.Context // ends when Close begins
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup // fills and the reaper
-	soon   chan struct{}  // tells the reaper that there is something to watch again
+	tasks sync.WaitGroup // fills and the reaper
+	soon  chan struct{}  // tells the reaper that there is something to watch again
 
-	mu       sync.Mutex // guards all below, and every entry and Reader where said so
-	closed   bool
+	mu     sync.Mutex // guards all below, and of every entry and Reader what they say; see doc.go
+	closed bool
+	// See decision own-index-not-ristretto.
 	index    map[string]*entry   // by key: what Acquire may share
 	idle     *list.List          // of *entry in index without readers, the longest unread first
 	entries  map[*entry]struct{} // everything whose bytes are reserved
@@ -160,8 +163,8 @@ func Open(cfg Config) (*Spool, error) {
 	return s, nil
 }
 
-// Close cuts every reader and ends every fill, and returns when the fills have
-// ended, the readers are closed and the disk is free.
+// Close cuts every reader and ends every fill. It returns when the fills have ended, the readers
+// are closed and the disk is free. It may be called again.
 func (s *Spool) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -174,7 +177,7 @@ func (s *Spool) Close() error {
 				cuts = append(cuts, f)
 			}
 		}
-		s.endLocked(e, ErrClosed)
+		s.retireLocked(e, ErrClosed)
 		if e.unusedLocked() {
 			unused = append(unused, e)
 		}
@@ -194,12 +197,14 @@ func (s *Spool) Close() error {
 	return nil
 }
 
-// Acquire returns a Reader of the file key (a name without secrets, by which the
-// admin sees it), which is size bytes long, size > 0. It does not wait for
-// open, only for the disk to set the file's space aside. The size of one key never changes. Where that cannot be
-// had even by giving up idle files, the Reader gets a private sliding window,
-// which decodes only as far as the reader takes.
-// Errors: ErrFull, ErrClosed, fs.ErrInvalid for such a size, or what the disk said.
+// Acquire returns a Reader of the file key, which is size bytes long, size > 0. The key is a name
+// without secrets, by which the admin sees the file. The size of one key never changes.
+//
+// It does not wait for open, only for the disk to set the file's space aside. Where that cannot be
+// had even by giving up idle files, the Reader gets a private sliding window, which decodes only as
+// far as the reader takes.
+//
+// Errors: ErrFull, ErrClosed, fs.ErrInvalid for a size that is not positive, or what the disk said.
 func (s *Spool) Acquire(key string, size int64, open OpenFunc) (*Reader, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("spool: acquiring %d bytes: %w", size, fs.ErrInvalid)
@@ -236,8 +241,8 @@ func (s *Spool) Acquire(key string, size int64, open OpenFunc) (*Reader, error) 
 	}
 }
 
-// claim joins the entry of key, or reserves space for a new one, without a file
-// yet, which it takes from idle entries where it must.
+// claim joins the entry of key, or makes a new one, without a file yet. It takes the space for that
+// from idle entries where it must.
 func (s *Spool) claim(key string, size int64, open OpenFunc, private bool) (r *Reader, created bool, err error) {
 	for {
 		s.mu.Lock()
@@ -281,17 +286,16 @@ func (s *Spool) claim(key string, size int64, open OpenFunc, private bool) (r *R
 	}
 }
 
-// fitsLocked tells whether need bytes more can be reserved. Any size may come
-// here, from whoever wrote a capability: their sum could overflow.
+// fitsLocked tells whether need bytes more can be reserved. Any size may come here, from whoever
+// wrote a capability: a sum could overflow.
 func (s *Spool) fitsLocked(need int64) bool { return need <= s.cfg.Budget-s.reserved }
 
-// newEntryLocked reserves need bytes for an entry. Without win it stands for key in
-// the index from now on; else it is private.
+// newEntryLocked reserves need bytes for an entry. Without win it stands for key in the index from
+// now on; else it is private.
 func (s *Spool) newEntryLocked(key string, size, need int64, win *window, open OpenFunc) *entry {
 	e := &entry{
 		id:       key,
 		key:      key,
-		size:     size,
 		open:     open,
 		win:      win,
 		reserved: need,
@@ -318,7 +322,7 @@ func (s *Spool) outsideIDLocked(key string) string {
 	return key + "~" + strconv.FormatUint(s.suffixes, 10)
 }
 
-// createFile gives e its file, or ends e.
+// createFile gives e its file, or retires e.
 func (s *Spool) createFile(e *entry) error {
 	allocate := e.size
 	if e.win != nil {
@@ -327,7 +331,7 @@ func (s *Spool) createFile(e *entry) error {
 	f, err := s.create(s.cfg.Dir, allocate)
 	if err != nil {
 		s.mu.Lock()
-		s.endLocked(e, err)
+		s.retireLocked(e, err)
 		s.mu.Unlock()
 	}
 	e.file = f
@@ -337,7 +341,7 @@ func (s *Spool) createFile(e *entry) error {
 
 // joinLocked adds a reader to e.
 func (s *Spool) joinLocked(e *entry) *Reader {
-	r := &Reader{s: s, e: e, wake: make(chan struct{}, 1), index: len(e.readers)}
+	r := &Reader{s: s, e: e, wake: make(chan struct{}, 1), place: len(e.readers)}
 	e.readers = append(e.readers, r)
 	if e.idle != nil {
 		s.idle.Remove(e.idle)
@@ -350,18 +354,18 @@ func (s *Spool) joinLocked(e *entry) *Reader {
 func (s *Spool) leave(e *entry, r *Reader) {
 	s.mu.Lock()
 	last := len(e.readers) - 1
-	e.readers[r.index] = e.readers[last]
-	e.readers[r.index].index = r.index
+	e.readers[r.place] = e.readers[last]
+	e.readers[r.place].place = r.place
 	e.readers[last] = nil
 	e.readers = e.readers[:last]
 	if last == 0 {
 		e.left = time.Now()
 		switch {
-		case e.ended != nil:
+		case e.retired != nil:
 		case e.win != nil:
-			s.endLocked(e, errUnused)
+			s.retireLocked(e, errUnused)
 		case s.cfg.Retention == 0:
-			s.endLocked(e, errUnused)
+			s.retireLocked(e, errUnused)
 			s.totals.Expired++
 		default:
 			e.idle = s.idle.PushBack(e)
@@ -375,8 +379,8 @@ func (s *Spool) leave(e *entry, r *Reader) {
 	}
 }
 
-// victimLocked returns the entry to give up, or one that is being given up already, so that
-// need bytes more fit; nil if they would not fit without all that is idle.
+// victimLocked returns the entry to give up, or one that is being given up already, so that need
+// bytes more fit. It returns nil if they would not fit without all that is idle.
 func (s *Spool) victimLocked(need int64) *entry {
 	var first *entry
 	gain := int64(0)
@@ -385,7 +389,7 @@ func (s *Spool) victimLocked(need int64) *entry {
 			continue
 		}
 		gain += e.reserved
-		if e.ended != nil {
+		if e.retired != nil {
 			first = e
 		}
 	}
@@ -398,10 +402,11 @@ func (s *Spool) victimLocked(need int64) *entry {
 	return first
 }
 
-// evictLocked gives up e, which has no readers, unlocks, and returns when the kernel has its blocks.
+// evictLocked gives up e, which has no readers. It unlocks, and returns when the kernel has the
+// blocks.
 func (s *Spool) evictLocked(e *entry) {
-	if e.ended == nil {
-		s.endLocked(e, errUnused)
+	if e.retired == nil {
+		s.retireLocked(e, errUnused)
 		s.totals.Evicted++
 	}
 	unused := e.unusedLocked()
@@ -412,13 +417,14 @@ func (s *Spool) evictLocked(e *entry) {
 	<-e.freed
 }
 
-// makeRoom gives up the entry that has been idle longest and tells whether there was one.
-// It does so for the fill of e, if e is not nil: neither at e's own cost, nor when e itself
-// is being given up or nobody reads it. So fills that make room never wait
-// for one another in a circle: whoever waits began before it was given up itself.
+// makeRoom gives up the entry that has been idle longest, and tells whether there was one.
+//
+// If e is not nil, it does so for the fill of e, and only if e is read and not retired. So e is not
+// the one given up. And fills that make room never wait for one another in a circle: whoever waits
+// began before it was given up itself.
 func (s *Spool) makeRoom(e *entry) bool {
 	s.mu.Lock()
-	if s.idle.Len() == 0 || (e != nil && (e.ended != nil || len(e.readers) == 0)) {
+	if s.idle.Len() == 0 || (e != nil && (e.retired != nil || len(e.readers) == 0)) {
 		s.mu.Unlock()
 		return false
 	}
@@ -426,13 +432,13 @@ func (s *Spool) makeRoom(e *entry) bool {
 	return true
 }
 
-// endLocked takes e out of the index and stops its fill; readers that lack nothing
-// may go on. Ending it again changes nothing.
-func (s *Spool) endLocked(e *entry, reason error) {
-	if e.ended != nil {
+// retireLocked takes e out of the index and stops its fill. Readers that lack nothing may go on.
+// Retiring it again changes nothing.
+func (s *Spool) retireLocked(e *entry, reason error) {
+	if e.retired != nil {
 		return
 	}
-	e.ended = reason
+	e.retired = reason
 	e.cancel()
 	if s.index[e.key] == e {
 		delete(s.index, e.key)
@@ -451,7 +457,8 @@ func (s *Spool) endLocked(e *entry, reason error) {
 	e.more.Broadcast()
 }
 
-// free closes the file of e, which nothing uses any more, and only then gives its bytes back to the budget.
+// free closes the file of e, which nothing uses any more, and only then gives its bytes back to the
+// budget.
 func (s *Spool) free(e *entry) {
 	if e.file != nil {
 		e.file.Close()

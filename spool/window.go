@@ -1,40 +1,40 @@
 package spool
 
-// window is what an entry has on the disk whose space could not be set aside
-// whole: the chunks in front of its one reader. The rest of the file is holes.
+// window is what an entry has on the disk whose space could not be set aside whole: the chunks in
+// front of its one reader. The rest of the file is holes.
 //
-//  1. A worker takes a chunk only if it lies within ahead, in the order of reading,
-//     and only if the window stays within the entry's reservation.
+//  1. A worker takes a chunk only if it lies within ahead, in the order of reading, and only if the
+//     window stays within the entry's reservation.
 //  2. Wait reports bytes. What is reported cannot go before the reader's next call.
-//  3. What is neither within ahead nor reported is punched out: by the reader as
-//     it moves, or by a worker that needs the room.
+//  3. What is neither within ahead nor reported is punched out: by the reader as it moves, or by a
+//     worker that needs the room.
 //
-// A reader copies what it reads here: see Reader.File.
+// A reader copies what it reads here: see Reader.Sendfile and decision copied-windows.
 //
 // Guarded by Spool.mu.
 type window struct {
 	ahead    int64           // bytes of chunks in front of the reader, the one it is in included
-	held     map[int64]int64 // bytes on the disk, by chunk: those there, being written, and tried in vain
+	held     map[int64]int64 // bytes on the disk, by chunk: spooled, being written, or tried in vain
 	used     int64           // bytes on the disk: those held, and those of the hole being punched
-	reported Extent          // what the last Wait returned to the reader; empty after the next call
+	reported Extent          // what Wait returned to the reader; empty after its next call
 	punching bool            // a hole is being punched: one at a time
 	unheard  tally           // holes that could not be punched
 }
 
-// hole is what a window gives back to the disk: extents to punch, and the chunks
-// that must not be written meanwhile.
+// hole is what a window gives back to the disk: extents to punch, and the chunks that must not be
+// written meanwhile. It belongs to whoever punches it.
 type hole struct {
 	extents []Extent
 	chunks  []int64
 	bytes   int64
 }
 
-// minAhead is how many chunks a window must take ahead of its reader, or decoding and
-// reading would take turns: the reader is in one while the next is decoded.
+// minAhead is how many chunks a window must take ahead of its reader, or decoding and reading would
+// take turns: the reader is in one while the next is decoded.
 const minAhead = 2
 
-// near returns the chunks that the reader is about to read, as many as the window has room for; the
-// one at its position always.
+// near returns the chunks that the reader is about to read, as many as the window has room for. The
+// one at its position is always among them.
 func (w *window) near(l layout, d *demand) map[int64]bool {
 	near := make(map[int64]bool)
 	w.eachNear(l, d, func(c int64) bool {
@@ -56,8 +56,8 @@ func (w *window) eachNear(l layout, d *demand, yield func(chunk int64) bool) {
 	})
 }
 
-// planWindow is plan for a window: nothing outside of what its reader is about to
-// read is worth decoding.
+// planWindow is plan for a window: nothing outside of what its reader is about to read is worth
+// decoding. It returns -1 if there is nothing.
 func planWindow(f *fillState, w *window, d *demand) int64 {
 	next := int64(-1)
 	w.eachNear(f.layout, d, func(c int64) bool {
@@ -69,12 +69,12 @@ func planWindow(f *fillState, w *window, d *demand) int64 {
 	return next
 }
 
-// slideLocked takes out of e's window what it need not hold any more and returns it as a
-// hole, whose chunks are busy until punched; nil if there is nothing, or another
-// hole is under way, or e has ended: then its reader needs all that is there.
+// slideLocked takes out of e's window what it need not hold any more. It returns that as a hole,
+// whose chunks are busy until it is punched. It returns nil if there is nothing, or another hole is
+// under way, or e is retired: then its reader needs all that is there.
 func (e *entry) slideLocked(r *Reader) *hole {
 	w := e.win
-	if e.chunkSize == 0 || w.punching || e.ended != nil {
+	if e.chunkSize == 0 || w.punching || e.retired != nil {
 		return nil
 	}
 	near := w.near(e.layout, &r.demand)
@@ -86,8 +86,8 @@ func (e *entry) slideLocked(r *Reader) *hole {
 		}
 		if e.have.has(c) {
 			e.have.remove(c)
-			e.chunksN--
-			e.spooled -= bytes
+			e.spooledChunks--
+			e.spooledBytes -= bytes
 		}
 		h.bytes += bytes
 		h.chunks = append(h.chunks, c)
@@ -98,7 +98,7 @@ func (e *entry) slideLocked(r *Reader) *hole {
 	}
 	for _, c := range h.chunks[:len(h.chunks):len(h.chunks)] {
 		from, to := e.bounds(c)
-		h.extents = append(h.extents, Extent{e.holeStart(h, from), e.holeEnd(h, to)})
+		h.extents = append(h.extents, Extent{e.holeStartLocked(h, from), e.holeEndLocked(h, to)})
 	}
 	for _, c := range h.chunks {
 		e.busy.add(c)
@@ -107,27 +107,27 @@ func (e *entry) slideLocked(r *Reader) *hole {
 	return h
 }
 
-// holeStart moves the start off of a chunk in h to a page boundary: down, if the
+// holeStartLocked moves the start off of a chunk in h to a page boundary: down, if the
 // chunks that share its page hold nothing, else up.
-func (e *entry) holeStart(h *hole, off int64) int64 {
-	if page := pageDown(off); page == off || e.claim(h, page, off) {
+func (e *entry) holeStartLocked(h *hole, off int64) int64 {
+	if page := pageDown(off); page == off || e.annexLocked(h, page, off) {
 		return page
 	}
 	return pageUp(off)
 }
 
-// holeEnd moves the end off of a chunk in h to a page boundary: up, if the
+// holeEndLocked moves the end off of a chunk in h to a page boundary: up, if the
 // chunks that share its page hold nothing, else down.
-func (e *entry) holeEnd(h *hole, off int64) int64 {
-	if page := pageUp(off); page == off || e.claim(h, off, min(page, e.size)) {
+func (e *entry) holeEndLocked(h *hole, off int64) int64 {
+	if page := pageUp(off); page == off || e.annexLocked(h, off, min(page, e.size)) {
 		return page
 	}
 	return pageDown(off)
 }
 
-// claim adds the chunks within [from, to) to h, so that nothing is written there before
-// h is punched; false, and none added, if there is something.
-func (e *entry) claim(h *hole, from, to int64) bool {
+// annexLocked adds the chunks within [from, to) to h, so that nothing is written there before h is
+// punched. If one of them holds something it adds none, and returns false.
+func (e *entry) annexLocked(h *hole, from, to int64) bool {
 	if from >= to {
 		return true // the end of the file
 	}
@@ -167,8 +167,8 @@ func (s *Spool) giveBack(e *entry, h *hole) {
 	}
 }
 
-// advanceLocked moves the window of e to where its reader r now is and gives back
-// what that leaves behind, for which it unlocks.
+// advanceLocked moves the window of e to where its reader r now is, and gives back what that leaves
+// behind, for which it unlocks.
 func (s *Spool) advanceLocked(e *entry, r *Reader) {
 	e.win.reported = Extent{}
 	if h := e.slideLocked(r); h != nil {
@@ -179,10 +179,10 @@ func (s *Spool) advanceLocked(e *entry, r *Reader) {
 	e.more.Broadcast()
 }
 
-// takeWindowLocked is take for a window. It returns -1 after having waited, or unlocked, or changed
-// something: e must be looked at anew.
+// takeWindowLocked is takeLocked for a window. It returns -1 after having waited, or unlocked, or
+// changed something: e must be looked at anew.
 func (s *Spool) takeWindowLocked(e *entry) int64 {
-	w, r := e.win, e.readers[0] // a window whose reader has left has ended
+	w, r := e.win, e.readers[0] // a window whose reader has left is retired
 	c := planWindow(&e.fillState, w, &r.demand)
 	if c < 0 {
 		e.more.Wait() // for the reader to move

@@ -132,7 +132,7 @@ func TestWindowChunkFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: 200_000, Window: 50_000, Retention: retention})
 		defer closeSpool(t, s)
-		tries := make(map[int64]int) // one worker at a time is in a chunk, and they take turns with the test
+		tries := make(map[int64]int) // guarded by f.mu
 		f := &file{workers: 2, key: "f", size: 1_000_000, chunk: 10_000}
 		fail := func(_ context.Context, i int64) error {
 			if tries[i]++; tries[i] == 1 && i%7 == 3 {

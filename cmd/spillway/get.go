@@ -132,7 +132,7 @@ func (d *download) run(ctx context.Context, bar progress) error {
 	return fetch(ctx, last, 1)
 }
 
-// fetchInRuns has fetch fetch the chunks below end, several runs at a time. The first error ends it.
+// fetchInRuns has fetch fetch the chunks below end, several runs at a time, until the first error.
 func (d *download) fetchInRuns(ctx context.Context, end int64, fetch func(ctx context.Context, i, n int64) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
