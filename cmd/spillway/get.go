@@ -24,16 +24,16 @@ type getCmd struct {
 }
 
 func (c *getCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
-	cap, err := c.Cap.parse(std)
+	fileCap, err := c.Cap.parse(std)
 	if err != nil {
 		return err
 	}
 	if f, ok := std.out.(*os.File); ok && c.Output == "" && term.IsTerminal(int(f.Fd())) {
 		return usagef("standard output is a terminal: name a file with -o, or pipe the bytes somewhere")
 	}
-	bar := newProgress(std.err, "downloading", cap.Size())
+	bar := newProgress(std.err, "downloading", fileCap.Size())
 	defer bar.finish()
-	if data, ok := cap.Literal(); ok {
+	if data, ok := fileCap.Literal(); ok {
 		return c.write(literalFile(data), std, func(d *download) error { return d.run(ctx, bar) })
 	}
 	client, err := c.reader(log)
@@ -41,7 +41,7 @@ func (c *getCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 		return err
 	}
 	defer client.Close()
-	file, err := client.Open(ctx, cap)
+	file, err := client.Open(ctx, fileCap)
 	if err != nil {
 		return err
 	}
