@@ -62,8 +62,8 @@ func BenchmarkStageHash(b *testing.B) {
 	}
 }
 
-// BenchmarkStageRead reads a run's blocks of one share from a file in the page cache: parity blocks into one
-// buffer, primary ones each to its place.
+// BenchmarkStageRead reads a run's blocks of one share from a file in the page cache: parity blocks
+// into one buffer, primary ones each to its place.
 func BenchmarkStageRead(b *testing.B) {
 	const block, blocks = segment128K / 3, 16
 	server := dir.New(b.TempDir())

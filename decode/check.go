@@ -16,12 +16,14 @@ import (
 
 // Report is what a check found.
 type Report struct {
-	Needed       int             `json:"needed"`        // k
-	Total        int             `json:"total"`         // n
-	GoodDistinct int             `json:"good_distinct"` // share numbers of which one share at least is wholly good
-	Healthy      bool            `json:"healthy"`       // GoodDistinct >= Needed: the file can be read
-	Shares       []ShareReport   `json:"shares"`        // by number, then server
-	Failed       []ServerFailure `json:"failed_servers"`
+	Needed int `json:"needed"` // k
+	Total  int `json:"total"`  // n
+	// share numbers of which one share at least is wholly good
+	GoodDistinct int `json:"good_distinct"`
+	// GoodDistinct >= Needed: the file can be read
+	Healthy bool            `json:"healthy"`
+	Shares  []ShareReport   `json:"shares"` // by number, then server
+	Failed  []ServerFailure `json:"failed_servers"`
 }
 
 // ShareReport is what a check found of one share on one server.

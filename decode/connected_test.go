@@ -29,8 +29,8 @@ func (c *connector) Connect(ctx context.Context) error {
 	return nil
 }
 
-// TestStayConnected uses the connections to servers every twenty seconds, save those that were read from
-// or are in doubt; servers that say nothing keep nobody waiting.
+// TestStayConnected uses the connections to servers every twenty seconds, save those that were read
+// from or are in doubt; servers that say nothing keep nobody waiting.
 func TestStayConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem, data := gridtest.New(6), decodetest.Plaintext(10_000)
@@ -43,7 +43,8 @@ func TestStayConnected(t *testing.T) {
 		}
 		servers[4].onConnect = gridtest.Hang
 		servers[5].onConnect = func(context.Context) error { return errors.New("down") }
-		cfg.Servers = append(cfg.Servers, fleet.Server{Server: gridtest.New(7)[6]}) // has no connections
+		// has no connections
+		cfg.Servers = append(cfg.Servers, fleet.Server{Server: gridtest.New(7)[6]})
 		client, members := cfg.open(t)
 		counts := func() (n []int64) {
 			for _, s := range servers {

@@ -20,7 +20,8 @@ import (
 	"spillway/decode/grid/gridtest"
 )
 
-// line is the way to a server: requests take a round trip, and what they bring passes one after the other.
+// line is the way to a server: requests take a round trip, and what they bring passes one after the
+// other.
 type line struct {
 	roundTrip time.Duration
 
@@ -36,7 +37,8 @@ func (l *line) setRate(rate float64) {
 	l.rate = rate
 }
 
-// pass waits until so many bytes have come. They pass in pieces, so that a change of the rate shows.
+// pass waits until so many bytes have come. They pass in pieces, so that a change of the rate
+// shows.
 func (l *line) pass(ctx context.Context, bytes int) error {
 	wait := func(until time.Time) error {
 		select {
@@ -172,8 +174,9 @@ func TestDistance(t *testing.T) {
 	}
 }
 
-// connections are TCP connections to a server: up to sixteen, each of which needs two round trips for handshakes and begins
-// with ten packets in a round trip and then twice as many in each, as long as it is used.
+// connections are TCP connections to a server: up to sixteen, each of which needs two round trips
+// for handshakes and begins with ten packets in a round trip and then twice as many in each, as
+// long as it is used.
 type connections struct {
 	*gridtest.Faulty
 	line *line
@@ -200,7 +203,8 @@ func (c *connections) Received() int64 {
 	return int64(c.line.bytes)
 }
 
-// take returns the idle connection that was used last, or the first one to become idle or to be made.
+// take returns the idle connection that was used last, or the first one to become idle or to be
+// made.
 func (c *connections) take() *connection {
 	c.mu.Lock()
 	if last := len(c.idle) - 1; last >= 0 {
@@ -277,7 +281,8 @@ func TestSlowStart(t *testing.T) {
 	}
 }
 
-// TestBreakOffStartup: calls that wait for their turns end with their contexts, and others take their turns.
+// TestBreakOffStartup: calls that wait for their turns end with their contexts, and others take
+// their turns.
 func TestBreakOffStartup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, lines, c, data := farServers(t, 100*time.Millisecond, farRate)
@@ -313,7 +318,8 @@ func TestBreakOffStartup(t *testing.T) {
 	})
 }
 
-// TestRun: quick servers are asked for much at once, slow and far ones for little, and memory bounds it.
+// TestRun: quick servers are asked for much at once, slow and far ones for little, and memory
+// bounds it.
 func TestRun(t *testing.T) {
 	for _, test := range []struct {
 		name        string
@@ -351,8 +357,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestCorruptInRun: of a large run, what has been verified is written, in order and once, before and after the
-// segments in which shares turn out to be corrupt.
+// TestCorruptInRun: of a large run, what has been verified is written, in order and once, before
+// and after the segments in which shares turn out to be corrupt.
 func TestCorruptInRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const first = 60 // chunk, and segment, of the run
@@ -486,8 +492,8 @@ func TestServerStartedAnew(t *testing.T) {
 	})
 }
 
-// TestFilesBesideEachOther: a file that is opened while another one keeps slow servers busy gets its first
-// chunk although the other one has requests enough under way for half a minute.
+// TestFilesBesideEachOther: a file that is opened while another one keeps slow servers busy gets
+// its first chunk although the other one has requests enough under way for half a minute.
 func TestFilesBesideEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, lines, c, data := farServers(t, 20*time.Millisecond, 1e6)

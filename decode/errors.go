@@ -9,10 +9,10 @@ import (
 )
 
 var (
-	// ErrInconsistent: what the uploader said of the file contradicts itself, so no other shares can
-	// help. Every block is what he said, and yet they do not make the segment that he said; or the
-	// UEB is the one that the cap names, and says otherwise than the cap how the file is cut. The
-	// error that matches it tells which.
+	// ErrInconsistent: what the uploader said of the file contradicts itself, so no other shares
+	// can help. Every block is what he said, and yet they do not make the segment that he said; or
+	// the UEB is the one that the cap names, and says otherwise than the cap how the file is cut.
+	// The error that matches it tells which.
 	ErrInconsistent = errors.New("decode: the file was uploaded inconsistently")
 	// ErrClosed: the Client or the File is closed.
 	ErrClosed = errors.New("decode: closed")

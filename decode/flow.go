@@ -40,7 +40,8 @@ type traffic struct {
 }
 
 const (
-	leastHolds = 20 * time.Second // the time is measured again then, or after a hundred times as long as it is
+	// the time is measured again then, or after a hundred times as long as it is
+	leastHolds = 20 * time.Second
 	// ahead and aheadFar are how many times what arrives meanwhile is to be under way: far away the
 	// ways of several servers are not all as quick, and each is to be full.
 	ahead    = 2
@@ -97,16 +98,16 @@ func (w *flow) workers(most int) int {
 }
 
 // A request costs a storage node as much as sending some 500 KB. So more is read at once of each
-// share, up to quickRead bytes, of servers at hand, if they bring it within quickTime: who is slower
-// would keep readers waiting for what others could bring meanwhile (see decision
+// share, up to quickRead bytes, of servers at hand, if they bring it within quickTime: who is
+// slower would keep readers waiting for what others could bring meanwhile (see decision
 // larger-runs-where-servers-are-quick).
 const (
 	quickRead = 4 << 20
 	quickTime = 150 * time.Millisecond
 )
 
-// adjustRun makes runs as large as servers at that distance bring in quickTime, at a rate in bytes a
-// second, of a share of which a chunk takes so many bytes.
+// adjustRun makes runs as large as servers at that distance bring in quickTime, at a rate in bytes
+// a second, of a share of which a chunk takes so many bytes.
 func (w *flow) adjustRun(d fleet.Distance, rate float64, shareBytes int64) {
 	run := w.leastRun
 	if d <= fleet.AtHand {
@@ -127,8 +128,8 @@ type claim struct {
 	granted chan struct{} // closed then
 }
 
-// take takes a turn for n chunks if that may begin at once, as all may that workers allows for, save
-// while the startup grows.
+// take takes a turn for n chunks if that may begin at once, as all may that workers allows for,
+// save while the startup grows.
 func (w *flow) take(n int64, told traffic) (t turn, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// TestFlow: far servers get as many calls as arrive meanwhile, near ones as many as there are processors, and
-// servers that are at their limit not many more than they can take, even after a long time.
+// TestFlow: far servers get as many calls as arrive meanwhile, near ones as many as there are
+// processors, and servers that are at their limit not many more than they can take, even after a
+// long time.
 func TestFlow(t *testing.T) {
 	const latency = 100 * time.Millisecond
 	for _, test := range []struct {

@@ -24,14 +24,16 @@ type gathering struct {
 	tick    *time.Timer
 	spare   []*read // to be used again
 
+	// What is done with each read; set once.
+	fill  func(r *read) error       // reads r's share, in r's goroutine
+	place func(r *read) (room bool) // finds a place for what r will bring
+	leave func(r *read)             // gives that back
+
 	// Of what is gathered now; see reset.
 	file      *File
 	need      int
-	bytes     int                       // that each read brings
-	beginning bool                      // it is the file's first chunk, of which shares may be read early
-	fill      func(r *read) error       // reads r's share, in r's goroutine
-	place     func(r *read) (room bool) // finds a place for what r will bring
-	leave     func(r *read)             // gives that back
+	bytes     int  // that each read brings
+	beginning bool // it is the file's first chunk, of which shares may be read early
 
 	reads       []*read // running ones and those that have brought it
 	have        []*read // those that have brought it, of distinct share numbers
@@ -54,8 +56,9 @@ type read struct {
 	value any    // of a part of a hash tree
 	err   error
 
-	running   bool
-	began     atomic.Int64 // when the server was asked, in Unix nanoseconds; 0: that waits for other requests
+	running bool
+	// when the server was asked, in Unix nanoseconds; 0: that waits for other requests
+	began     atomic.Int64
 	watch     fleet.Watch
 	slow      bool // it was late, and nobody counts on it
 	abandoned bool // it was cancelled for that
@@ -116,7 +119,6 @@ func (g *gathering) reset() {
 	clear(g.excluded)
 	clear(g.ranked[:cap(g.ranked)])
 	g.reads, g.have, g.slow, g.file = g.reads[:0], g.have[:0], g.slow[:0], nil
-	g.fill, g.place, g.leave = nil, nil, nil
 	g.competitors = 0
 	g.used = [zfec.MaxShares]uint8{}
 }
@@ -151,8 +153,8 @@ func (g *gathering) spareRead() *read {
 	return r
 }
 
-// gather reads until enough have brought it. When it returns no read is running. If too few can, the
-// error is *NotEnoughSharesError; otherwise the context's, or ErrClosed.
+// gather reads until enough have brought it. When it returns no read is running. If too few can,
+// the error is *NotEnoughSharesError; otherwise the context's, or ErrClosed.
 func (g *gathering) gather(ctx context.Context) error {
 	f := g.file
 	defer g.stopReads()

@@ -34,8 +34,8 @@ func (r *requests) pass(ctx context.Context) error {
 	}
 }
 
-// knownServers returns ten servers, each with a share of each of two files, and a Client that has read the second one and
-// so knows how far away they are.
+// knownServers returns ten servers, each with a share of each of two files, and a Client that has
+// read the second one and so knows how far away they are.
 func knownServers(t *testing.T, roundTrip time.Duration, opts putOptions) (servers []*gridtest.Faulty, c caps.Cap, data []byte, client *decode.Client, r *requests, log *decodetest.LogBook) {
 	t.Helper()
 	servers, data = gridtest.New(10), decodetest.Plaintext(1_500_000)
@@ -74,8 +74,8 @@ func firstChunk(t *testing.T, client *decode.Client, c caps.Cap, data []byte) (*
 	return f, took
 }
 
-// TestFirstChunkAtHand: servers at hand are asked for nothing before the first chunk that it does not need: k lists, a UEB
-// and k reads of blocks. All are asked for their shares a little later.
+// TestFirstChunkAtHand: servers at hand are asked for nothing before the first chunk that it does
+// not need: k lists, a UEB and k reads of blocks. All are asked for their shares a little later.
 func TestFirstChunkAtHand(t *testing.T) {
 	const roundTrip = 3 * time.Millisecond
 	for name, test := range map[string]struct {
@@ -83,9 +83,10 @@ func TestFirstChunkAtHand(t *testing.T) {
 		requests int64
 		trips    time.Duration
 	}{
-		"usual":                     {putOptions{}, 7, 3},
-		"usual of older uploaders":  {putOptions{SegmentSize: 128 << 10}, 8, 4},
-		"unusual segments":          {putOptions{SegmentSize: 100_000}, 16, 7}, // two guesses, header, UEB, two headers, hashes
+		"usual":                    {putOptions{}, 7, 3},
+		"usual of older uploaders": {putOptions{SegmentSize: 128 << 10}, 8, 4},
+		// two guesses, header, UEB, two headers, hashes
+		"unusual segments":          {putOptions{SegmentSize: 100_000}, 16, 7},
 		"unusual layout":            {putOptions{layout: 2}, 16, 7},
 		"as many shares as can be":  {putOptions{K: 5, N: 256}, 11, 3},
 		"every share on one server": {putOptions{K: 1, N: 10}, 3, 3},
@@ -116,7 +117,8 @@ func TestFirstChunkAtHand(t *testing.T) {
 	}
 }
 
-// TestFirstChunkFarAway: the first chunk of a file on servers far away takes two round trips, if all is as usual.
+// TestFirstChunkFarAway: the first chunk of a file on servers far away takes two round trips, if
+// all is as usual.
 func TestFirstChunkFarAway(t *testing.T) {
 	const roundTrip = 100 * time.Millisecond
 	for name, test := range map[string]struct {
@@ -126,10 +128,12 @@ func TestFirstChunkFarAway(t *testing.T) {
 	}{
 		"usual":                    {putOptions{}, 0, 2},
 		"usual of older uploaders": {putOptions{SegmentSize: 128 << 10}, 0, 2},
-		"unusual segments":         {putOptions{SegmentSize: 100_000}, 0, 4}, // lists, headers, UEB, hashes
-		"unusual layout":           {putOptions{layout: 2}, 0, 5},            // and a header more for the hashes
-		"not the first":            {putOptions{}, 1, 3},
-		"shares of 256":            {putOptions{K: 5, N: 256}, 0, 2},
+		// lists, headers, UEB, hashes
+		"unusual segments": {putOptions{SegmentSize: 100_000}, 0, 4},
+		// and a header more for the hashes
+		"unusual layout": {putOptions{layout: 2}, 0, 5},
+		"not the first":  {putOptions{}, 1, 3},
+		"shares of 256":  {putOptions{K: 5, N: 256}, 0, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -171,7 +175,8 @@ func TestFirstChunkFarAway(t *testing.T) {
 	}
 }
 
-// TestReadEarlyInVain: a file that is closed, or whose memory is wanted, before anything is read of it.
+// TestReadEarlyInVain: a file that is closed, or whose memory is wanted, before anything is read of
+// it.
 func TestReadEarlyInVain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, c, _, client, _, _ := knownServers(t, 100*time.Millisecond, putOptions{})
@@ -203,7 +208,8 @@ func TestReadEarlyInVain(t *testing.T) {
 	})
 }
 
-// TestFirstServerSlow: a server at hand that is known to be slow is not among the first, wherever Tahoe-LAFS would look for shares.
+// TestFirstServerSlow: a server at hand that is known to be slow is not among the first, wherever
+// Tahoe-LAFS would look for shares.
 func TestFirstServerSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, data, client, _, _ := knownServers(t, 3*time.Millisecond, putOptions{})
@@ -230,7 +236,8 @@ func serverNamed(servers []*gridtest.Faulty, name string) *gridtest.Faulty {
 	return servers[slices.IndexFunc(servers, func(s *gridtest.Faulty) bool { return s.Name == name })]
 }
 
-// TestFirstServersFail: whatever those servers do that are asked first, the first chunk is there soon, and whoever is to blame is named.
+// TestFirstServersFail: whatever those servers do that are asked first, the first chunk is there
+// soon, and whoever is to blame is named.
 func TestFirstServersFail(t *testing.T) {
 	broken := errors.New("broken on purpose")
 	var copies map[int][]byte // what the last server has
@@ -313,8 +320,8 @@ func TestFirstServersFail(t *testing.T) {
 	}
 }
 
-// TestSharesLaidOutOtherwise: shares of one file need not be laid out alike, which is found out with the first that is read
-// and blames nobody.
+// TestSharesLaidOutOtherwise: shares of one file need not be laid out alike, which is found out
+// with the first that is read and blames nobody.
 func TestSharesLaidOutOtherwise(t *testing.T) {
 	for _, roundTrip := range []time.Duration{3 * time.Millisecond, 100 * time.Millisecond} {
 		for _, otherwise := range [][]int{{0}, {1, 2}, {0, 1, 2, 3, 4}, {1, 3, 5, 7, 9}, {1, 2, 3, 4, 5, 6, 7, 8, 9}} {
@@ -340,7 +347,8 @@ func TestSharesLaidOutOtherwise(t *testing.T) {
 	}
 }
 
-// TestRememberedEarly: of a file that was closed before all servers had been asked, the others are asked the next time.
+// TestRememberedEarly: of a file that was closed before all servers had been asked, the others are
+// asked the next time.
 func TestRememberedEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, data, client, r, _ := knownServers(t, time.Millisecond, putOptions{})

@@ -20,13 +20,16 @@ import (
 type roster struct {
 	file *File
 
-	mu        ranked.Mutex[ranked.Roster] // guards all below, and what it says of each share
-	shares    []*share                    // every share known; only grows
-	members   []*fleet.Member             // those that are used; only grows, where servers were added meanwhile
-	unasked   []*fleet.Member             // those of the members that are still to be asked, in that order
-	inquiries []*inquiry                  // of the others, in the order in which they were asked
-	askedAll  bool                        // the shares known, or remembered, are those of all servers asked
-	listing   int                         // servers that have not said yet which shares they hold
+	mu     ranked.Mutex[ranked.Roster] // guards all below, and what it says of each share
+	shares []*share                    // every share known; only grows
+	// those that are used; only grows, where servers were added meanwhile
+	members []*fleet.Member
+	// those of the members that are still to be asked, in that order
+	unasked   []*fleet.Member
+	inquiries []*inquiry // of the others, in the order in which they were asked
+	// the shares known, or remembered, are those of all servers asked
+	askedAll bool
+	listing  int // servers that have not said yet which shares they hold
 }
 
 // inquiry is the question which shares a member holds.

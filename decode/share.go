@@ -48,8 +48,8 @@ func (s *share) open(ctx context.Context) (*openShare, error) {
 	return s.opened.do(ctx, s.file.life, s.openNow)
 }
 
-// openNow supposes the usual header where it can: once the UEB is known, every uploader would write the same. So
-// that costs no request. Hashes prove whatever is read by it; see again.
+// openNow supposes the usual header where it can: once the UEB is known, every uploader would write
+// the same. So that costs no request. Hashes prove whatever is read by it; see again.
 func (s *share) openNow(ctx context.Context) (*openShare, error) {
 	ctx, cancel := s.file.client.fleet.Bounded(ctx)
 	defer cancel()
@@ -108,9 +108,9 @@ func (s *share) own(ctx context.Context) (*openShare, error) {
 	})
 }
 
-// again is for who has read something of the open share and met err. If that may be because the share is not laid out
-// as supposed, it returns the share with its own header, to try again. Otherwise it returns nil, and
-// the error with which to end.
+// again is for who has read something of the open share and met err. If that may be because the
+// share is not laid out as supposed, it returns the share with its own header, to try again.
+// Otherwise it returns nil, and the error with which to end.
 func (o *openShare) again(ctx context.Context, err error) (*openShare, error) {
 	if err == nil || !o.supposed {
 		return nil, err
@@ -203,9 +203,10 @@ var (
 	errChain = errors.New("it does not prove the share")
 )
 
-// report notes what is wrong with the share or its server, and logs it unless that has been
-// done before. Other shares are preferred from now on, and other servers for a while, unless what is wrong
-// says nothing of the share's blocks. Again is when it may be tried again; the zero time: never.
+// report notes what is wrong with the share or its server, and logs it unless that has been done
+// before. Other shares are preferred from now on, and other servers for a while, unless what is
+// wrong says nothing of the share's blocks. Again is when it may be tried again; the zero time:
+// never.
 func (s *share) report(err error) (again time.Time) {
 	f := s.file
 	var corrupt *CorruptShareError

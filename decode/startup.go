@@ -7,11 +7,11 @@ import (
 	"spillway/decode/fleet"
 )
 
-// startup is how the reading of a File begins. Connections to servers far away begin slowly, so what
-// arrives at first says nothing of what could. As BBR does (draft-ietf-ccwg-bbr, Startup), it lets
-// few calls of WriteChunks be under way, and twice as many after each round trip, as long as one
-// brings a quarter more than those before. Where a link is slow that soon ends, and the first byte
-// does not share the way with much that nobody waits for (see decision slow-start-as-bbr).
+// startup is how the reading of a File begins. Connections to servers far away begin slowly, so
+// what arrives at first says nothing of what could. As BBR does (draft-ietf-ccwg-bbr, Startup), it
+// lets few calls of WriteChunks be under way, and twice as many after each round trip, as long as
+// one brings a quarter more than those before. Where a link is slow that soon ends, and the first
+// byte does not share the way with much that nobody waits for (see decision slow-start-as-bbr).
 type startup struct {
 	calls     int           // that may be under way
 	roundTrip time.Duration // 0: there is no more to it

@@ -14,8 +14,8 @@ import (
 	"spillway/decode/grid/gridtest"
 )
 
-// TestStatus: of a file that is being opened one can tell whom it waits for, since when, and what the
-// others did.
+// TestStatus: of a file that is being opened one can tell whom it waits for, since when, and what
+// the others did.
 func TestStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := gridtest.New(5)

@@ -19,8 +19,9 @@ type uebSearch struct {
 	seekers int                       // of those that seek the UEB now
 	opening int                       // servers whose shares may still yield the UEB
 	found   *chk.UEB                  // verified; never changes
-	unusual bool                      // the share that it was found in is not laid out as supposed of that UEB
-	fatal   error                     // why the file cannot be opened whatever the servers say
+	// the share that it was found in is not laid out as supposed of that UEB
+	unusual bool
+	fatal   error // why the file cannot be opened whatever the servers say
 }
 
 // join notes a server whose shares may yield the UEB, until leave.

@@ -55,7 +55,8 @@ func TestAllowance(t *testing.T) {
 			a.Release(first, 2)
 			synctest.Wait()
 		}
-		if len(order) != 3 || order[1] != third || order[2] != first { // who holds as much as the second and came before
+		// who holds as much as the second and came before
+		if len(order) != 3 || order[1] != third || order[2] != first {
 			t.Errorf("served in another order, %d of them", len(order))
 		}
 		a.Release(first, 2)
@@ -75,7 +76,8 @@ func TestAllowance(t *testing.T) {
 	})
 }
 
-// TestAllowanceGrantedWhileLeaving: what is granted to one whose context ends at that moment is not lost.
+// TestAllowanceGrantedWhileLeaving: what is granted to one whose context ends at that moment is not
+// lost.
 func TestAllowanceGrantedWhileLeaving(t *testing.T) {
 	f, g := new(holder), new(holder)
 	a := allowance.New(1)

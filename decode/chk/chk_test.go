@@ -131,7 +131,8 @@ func TestUEB(t *testing.T) {
 	}
 }
 
-// shares makes all shares of a file of nulls, a number of segments at once, and returns them with the UEB's hash.
+// shares makes all shares of a file of nulls, a number of segments at once, and returns them with
+// the UEB's hash.
 func shares(t testing.TB, g chk.Geometry, e *chk.Encoder, run int64) ([][]byte, hashtree.Hash) {
 	t.Helper()
 	defer e.Close()
@@ -194,7 +195,8 @@ func encode(t testing.TB, version int) ([][]byte, *chk.UEB, chk.Header) {
 	return shares, u, h
 }
 
-// TestEncoderRuns: how many segments are encoded at once does not matter, nor where the hashes wait.
+// TestEncoderRuns: how many segments are encoded at once does not matter, nor where the hashes
+// wait.
 func TestEncoderRuns(t *testing.T) {
 	for _, segments := range []int64{1, 2, 63, 64, 65, 127, 128, 2049, 5000} {
 		g, err := chk.NewGeometry(segments*8-3, 8, 2, 3)

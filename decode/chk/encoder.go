@@ -43,7 +43,8 @@ type Encoder struct {
 	tails [][]byte // by share: hash chain and UEB; set by Finish
 }
 
-// hashedAtOnce is how many blocks a goroutine is given to hash: as many as package hashtree hashes side by side.
+// hashedAtOnce is how many blocks a goroutine is given to hash: as many as package hashtree hashes
+// side by side.
 const hashedAtOnce = 16
 
 // MaxRun is how many segments can be encoded at once.
@@ -100,9 +101,9 @@ func (e *Encoder) TailOffset() int64 { return e.layout.plaintextTree }
 // Size returns the length of every share in bytes.
 func (e *Encoder) Size() int64 { return e.layout.size() }
 
-// Encode makes the blocks of the next segments, which are given one after
-// another, whole, at most MaxRun of them. Those of share i go into blocks[i], one after another, which
-// has exactly their length. The error is that of the Encoder's file.
+// Encode makes the blocks of the next segments, which are given one after another, whole, at most
+// MaxRun of them. Those of share i go into blocks[i], one after another, which has exactly their
+// length. The error is that of the Encoder's file.
 func (e *Encoder) Encode(crypttext []byte, blocks [][]byte) error {
 	g := e.geometry
 	segments := (int64(len(crypttext))-1)/g.SegmentSize + 1

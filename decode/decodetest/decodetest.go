@@ -135,7 +135,8 @@ func (l *LogBook) Lines(parts ...string) (found []string) {
 	return found
 }
 
-// Clients returns what reads from and writes to the servers; both are closed at the end of the test.
+// Clients returns what reads from and writes to the servers; both are closed at the end of the
+// test.
 func Clients(t testing.TB, servers []fleet.Server) (*decode.Client, *upload.Uploader) {
 	t.Helper()
 	f, err := fleet.New(fleet.Config{Servers: servers})

@@ -15,7 +15,8 @@ type Member struct {
 	requests *allowance.Allowance
 
 	// Guarded by Fleet.mu.
-	users   int              // the Fleet, each who has joined, and who tells it something; at 0 it is closed
+	// the Fleet, each who has joined, and who tells it something; at 0 it is closed
+	users   int
 	untold  []advice         // what it is still to be told
 	telling bool             // a goroutine does so
 	advised map[advised]bool // what it was told, or is to be

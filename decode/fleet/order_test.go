@@ -11,7 +11,8 @@ import (
 	"spillway/decode/grid/gridtest"
 )
 
-// TestPermute compares with Tahoe-LAFS's permute_server_hash, given the same storage index and seeds.
+// TestPermute compares with Tahoe-LAFS's permute_server_hash, given the same storage index and
+// seeds.
 func TestPermute(t *testing.T) {
 	var servers []fleet.Server
 	for i, s := range gridtest.New(8) {

@@ -12,32 +12,36 @@ import (
 // under way is expected to take latency + b * n / rate: what a server sends in a second is
 // shared by its reads. Safe for concurrent use.
 type pace struct {
-	mu       ranked.Mutex[ranked.Leaf] // guards all below
-	chosen   int                       // reads of blocks that this server is to answer or answers, whether or not its share is open yet
-	queued   int                       // reads that are to begin
-	running  int                       // reads under way
-	latency  time.Duration             // of a request that brings next to nothing; 0: unknown
-	rate     float64                   // bytes a second; 0: unknown
-	measured time.Time                 // when the rate was
-	spread   float64                   // mean deviation from the expected time, as a part of it
-	answered time.Time                 // last
-	failures int                       // in a row, one for each time that it was tried again
-	until    time.Time                 // with failures: when it will be tried again
+	mu ranked.Mutex[ranked.Leaf] // guards all below
+	// reads of blocks that this server is to answer or answers, whether or not its share is open
+	// yet
+	chosen   int
+	queued   int           // reads that are to begin
+	running  int           // reads under way
+	latency  time.Duration // of a request that brings next to nothing; 0: unknown
+	rate     float64       // bytes a second; 0: unknown
+	measured time.Time     // when the rate was
+	spread   float64       // mean deviation from the expected time, as a part of it
+	answered time.Time     // last
+	failures int           // in a row, one for each time that it was tried again
+	until    time.Time     // with failures: when it will be tried again
 }
 
 const (
 	// SmallRead is how many bytes a read brings at most that says something of the latency; what
 	// brings more says something of the rate.
-	SmallRead      = 16 << 10
-	firstSpread    = 0.5
-	leastLate      = 250 * time.Millisecond // no read is late sooner: less may be the machine's own doing
-	forgetting     = 2 * time.Second        // in which an unused server's rate is assumed to have doubled
+	SmallRead   = 16 << 10
+	firstSpread = 0.5
+	// no read is late sooner: less may be the machine's own doing
+	leastLate = 250 * time.Millisecond
+	// in which an unused server's rate is assumed to have doubled
+	forgetting     = 2 * time.Second
 	firstBackoff   = time.Second
 	longestBackoff = time.Minute
 )
 
-// choose notes that n more reads of blocks are for the server to answer. They count before they are queued, lest all that begin
-// at once choose the same servers.
+// choose notes that n more reads of blocks are for the server to answer. They count before they are
+// queued, lest all that begin at once choose the same servers.
 func (p *pace) choose(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,7 +61,8 @@ func (p *pace) enqueue(bytes int) int64 {
 	return int64(min(max(MaxRequests*float64(bytes)/(p.rate*longestQueue.Seconds()), 1), MaxRequests))
 }
 
-// begin notes that a read begins that was queued, or is given up, and returns how many are under way with it.
+// begin notes that a read begins that was queued, or is given up, and returns how many are under
+// way with it.
 func (p *pace) begin(ok bool) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,7 +127,8 @@ func (p *pace) failLocked(now time.Time) {
 }
 
 // isLate notes that a read is late that began then, which is a failure if the server has answered
-// nothing for half of that time. It returns how often it has failed in a row, 0 if this changes nothing.
+// nothing for half of that time. It returns how often it has failed in a row, 0 if this changes
+// nothing.
 func (p *pace) isLate(now, began time.Time) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +150,8 @@ func (p *pace) next() time.Time {
 	return p.until
 }
 
-// isInUse tells whether the server has answered since then, or has failed and is not to be tried again yet.
+// isInUse tells whether the server has answered since then, or has failed and is not to be tried
+// again yet.
 func (p *pace) isInUse(now, since time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -159,15 +166,16 @@ func (p *pace) expectedLocked(bytes int, load float64) time.Duration {
 	return max(e, time.Microsecond)
 }
 
-// expected returns how long a read of so many bytes takes that has the server to itself, as far as is known.
+// expected returns how long a read of so many bytes takes that has the server to itself, as far as
+// is known.
 func (p *pace) expected(bytes int) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.expectedLocked(bytes, 1)
 }
 
-// lateNext returns after what time a read of so many bytes that begins now is late compared
-// with what the server usually needs; most at the latest, as for a server of which nothing is known.
+// lateNext returns after what time a read of so many bytes that begins now is late compared with
+// what the server usually needs; most at the latest, as for a server of which nothing is known.
 func (p *pace) lateNext(bytes int, most time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -201,8 +209,9 @@ const (
 	lastClass    = 64 // of servers that are to be tried again later only
 )
 
-// class ranks the server for a read of so many bytes beside more others: less is quicker,
-// by factors of the square root of two. Sure leaves it to others to find out whether a server has recovered. Below some milliseconds nothing is gained by preferring one to another.
+// class ranks the server for a read of so many bytes beside more others: less is quicker, by
+// factors of the square root of two. Sure leaves it to others to find out whether a server has
+// recovered. Below some milliseconds nothing is gained by preferring one to another.
 func (p *pace) class(now time.Time, bytes, more int, sure bool) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -211,7 +220,8 @@ func (p *pace) class(now time.Time, bytes, more int, sure bool) int {
 		return lastClass
 	}
 	if p.rate == 0 && others > 0 {
-		return untriedClass + min(others, lastClass-untriedClass-1) // one read is enough to find out
+		// one read is enough to find out
+		return untriedClass + min(others, lastClass-untriedClass-1)
 	}
 	load := float64(others + 1)
 	if idle := now.Sub(p.measured); idle > time.Second {

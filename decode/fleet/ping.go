@@ -20,13 +20,15 @@ type PingResult struct {
 	Latency  time.Duration // of one request on a connection that is there; 0 if there is none
 	Software string        // what it runs, in its own words; "" if it does not tell
 	Free     int64         // bytes that it can take; -1 if it does not tell
-	Shares   []int         // ascending numbers of the file's shares that it holds; nil if it was not asked or did not answer
+	// ascending numbers of the file's shares that it holds; nil if it was not asked or did not
+	// answer
+	Shares []int
 }
 
 // Ping asks every server at once whether it is well and, unless file is nil, which shares it holds
-// of the file of that name. Each has Config.Timeout for all of its answers. They are in the order of
-// the servers. The error is ErrClosed or the context's; what is wrong with a server stands in its
-// PingResult.
+// of the file of that name. Each has Config.Timeout for all of its answers. They are in the order
+// of the servers. The error is ErrClosed or the context's; what is wrong with a server stands in
+// its PingResult.
 func (f *Fleet) Ping(ctx context.Context, file *grid.StorageIndex) ([]PingResult, error) {
 	ctx, done, err := f.life.Join(ctx)
 	if err != nil {

@@ -51,7 +51,8 @@ func TestPing(t *testing.T) {
 		mem[1].OnShares = after(30 * time.Millisecond)
 		mem[3].OnShares = func(context.Context) error { return errors.New("down") }
 		mem[4].OnShares = gridtest.Hang
-		mem[5].OnShares = after(700 * time.Millisecond) // in time once, but not as often as it is asked
+		// in time once, but not as often as it is asked
+		mem[5].OnShares = after(700 * time.Millisecond)
 		servers := []fleet.Server{
 			{Server: describer{Faulty: mem[0]}, Nickname: "first"},
 			{Server: mem[1]},

@@ -86,7 +86,8 @@ type Description struct {
 	Free     int64  // bytes that it can take; -1 if it does not tell
 }
 
-// Connector is a Server that is reached by connections, which end when nobody uses them for some time.
+// Connector is a Server that is reached by connections, which end when nobody uses them for some
+// time.
 type Connector interface {
 	// Connect makes the connections that the first requests for a file need, or uses them if they
 	// are there. May be called concurrently.
@@ -95,8 +96,8 @@ type Connector interface {
 
 // Meter is a Server that knows how much comes from it.
 type Meter interface {
-	// Received returns how many bytes have come from the server so far, those of answers under way too. May be called
-	// concurrently.
+	// Received returns how many bytes have come from the server so far, those of answers under way
+	// too. May be called concurrently.
 	Received() int64
 }
 
@@ -116,11 +117,11 @@ type Share interface {
 
 // Upload writes one share.
 type Upload interface {
-	// WriteAt writes a region of the share and returns when the server has it, save
-	// for what is kept for Commit. It may be called concurrently: to be faster than one
-	// region for each round trip, which is what makes a server that is far away slow. Regions may
-	// come in any order, each byte once. It returns an error when the server has taken nothing for about
-	// half a minute, and soon when the upload's context ends. P is the caller's again when it has returned.
+	// WriteAt writes a region of the share and returns when the server has it, save for what is
+	// kept for Commit. It may be called concurrently: to be faster than one region for each round
+	// trip, which is what makes a server that is far away slow. Regions may come in any order, each
+	// byte once. It returns an error when the server has taken nothing for about half a minute, and
+	// soon when the upload's context ends. P is the caller's again when it has returned.
 	io.WriterAt
 	// Commit makes the share visible, whole, or returns why it could not, save
 	// that when an answer is lost the share may be there. No WriteAt is under way.

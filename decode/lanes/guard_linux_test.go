@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guarded returns size bytes, a multiple of the page size, with memory on either side that cannot be
-// read. It lasts until the test ends.
+// guarded returns size bytes, a multiple of the page size, with memory on either side that cannot
+// be read. It lasts until the test ends.
 func guarded(t *testing.T, size int) []byte {
 	page := unix.Getpagesize()
 	b, err := unix.Mmap(-1, 0, size+2*page, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)

@@ -25,8 +25,8 @@ const (
 // in memory; prefix may be empty. It panics if there are not as many digests as messages. Digests
 // must not overlap prefix or messages.
 //
-// It is fastest for messages of one length: the more of them, up to Width, the
-// faster, and eight are much better than seven. It allocates nothing and calls may run at the same time.
+// It is fastest for messages of one length: the more of them, up to Width, the faster, and eight
+// are much better than seven. It allocates nothing and calls may run at the same time.
 func Sum[D ~[Size]byte](digests []D, prefix []byte, messages [][]byte) {
 	if len(digests) != len(messages) {
 		panic(fmt.Sprintf("internal error: %d digests for %d messages", len(digests), len(messages)))

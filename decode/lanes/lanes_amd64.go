@@ -95,8 +95,9 @@ func sum(digests [][Size]byte, prefix []byte, messages [][]byte) {
 // padding, as one stream of blocks.
 type lane struct {
 	state   [8]uint32
-	message int    // its index
-	at, end uint64 // where in the stream, in bytes, the next block begins, and where the stream ends
+	message int // its index
+	// where in the stream, in bytes, the next block begins, and where the stream ends
+	at, end uint64
 	// mixed is a block that does not stand in memory as it is: of prefix and
 	// message, or with padding.
 	mixed [blockSize]byte

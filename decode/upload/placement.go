@@ -11,8 +11,8 @@ type holder struct {
 	open  bool  // it takes more shares
 }
 
-// happiness is how many servers can each be given a share of its own among those they hold, and how many
-// distinct shares there are (docs/specifications/servers-of-happiness.rst).
+// happiness is how many servers can each be given a share of its own among those they hold, and how
+// many distinct shares there are (docs/specifications/servers-of-happiness.rst).
 func happiness(n int, servers []holder) (happy, distinct int) {
 	for _, share := range match(n, servers) {
 		if share >= 0 {
@@ -48,8 +48,8 @@ func match(n int, servers []holder) []int {
 	for num := range server {
 		server[num] = -1
 	}
-	// augment finds server i a share, if need be one whose server can take another (Kuhn's algorithm). A server
-	// that is matched stays so.
+	// augment finds server i a share, if need be one whose server can take another (Kuhn's
+	// algorithm). A server that is matched stays so.
 	var seen []bool
 	var augment func(i int) bool
 	augment = func(i int) bool {
@@ -76,10 +76,10 @@ func match(n int, servers []holder) []int {
 	return share
 }
 
-// allot returns which shares each of the servers, in permuted order, is to be given in addition to those
-// that it holds: first one to each server that counts for nothing yet, even a copy of a share that another
-// one holds, so that as many servers as possible hold shares of their own. What is then left goes around again, to the
-// servers with the fewest shares.
+// allot returns which shares each of the servers, in permuted order, is to be given in addition to
+// those that it holds: first one to each server that counts for nothing yet, even a copy of a share
+// that another one holds, so that as many servers as possible hold shares of their own. What is
+// then left goes around again, to the servers with the fewest shares.
 func allot(n int, servers []holder) [][]int {
 	given := make([][]int, len(servers))
 	matched := match(n, servers)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestHappiness has the examples of docs/specifications/servers-of-happiness.rst and happinessutil.py.
+// TestHappiness has the examples of docs/specifications/servers-of-happiness.rst and
+// happinessutil.py.
 func TestHappiness(t *testing.T) {
 	for _, test := range []struct {
 		holds           [][]int
@@ -39,8 +40,8 @@ func bestMatching(holds [][]int, used uint) int {
 	return best
 }
 
-// TestAllot: no other allotment could make more servers happy; every share that was nowhere is somewhere, no server
-// has a share twice, and none that takes nothing is given anything.
+// TestAllot: no other allotment could make more servers happy; every share that was nowhere is
+// somewhere, no server has a share twice, and none that takes nothing is given anything.
 func TestAllot(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -72,11 +72,14 @@ func (u *Uploader) Close() error {
 
 // Options say how a file is written. The zero value works.
 type Options struct {
-	K, N        int         // shares needed and made; 0 means 3 and 10
-	Happy       int         // servers that must each hold a share of their own in the end; 0 means 7, or N or the number of servers if that is less
-	SegmentSize int64       // bytes, at most; 0 means 1 MiB
-	Convergence []byte      // the secret under which equal files get equal caps; nil: a random key
-	LeaseSecret []byte      // the secret by which its holder can renew the leases, as a node's; nil: nobody can
+	K, N int // shares needed and made; 0 means 3 and 10
+	// servers that must each hold a share of their own in the end; 0 means 7, or N or the number of
+	// servers if that is less
+	Happy       int
+	SegmentSize int64  // bytes, at most; 0 means 1 MiB
+	Convergence []byte // the secret under which equal files get equal caps; nil: a random key
+	// the secret by which its holder can renew the leases, as a node's; nil: nobody can
+	LeaseSecret []byte
 	Progress    func(int64) // if not nil, called now and then with the bytes encoded so far
 
 	layout int // version of the shares' layout; 0: the first one that can hold them
@@ -158,10 +161,12 @@ type put struct {
 }
 
 const (
-	// pieceBytes is what is to go to a server at once, at least. A request costs a server as much as some hundred
-	// kilobytes; and blocks are hashed faster when there are more than ten of them, as of one segment.
+	// pieceBytes is what is to go to a server at once, at least. A request costs a server as much
+	// as some hundred kilobytes; and blocks are hashed faster when there are more than ten of them,
+	// as of one segment.
 	pieceBytes = 512 << 10
-	// maxPiecesSent is how many pieces of a share are on their way at once, at most: some 5 MB, which fill 400 Mbit/s over 100 ms.
+	// maxPiecesSent is how many pieces of a share are on their way at once, at most: some 5 MB,
+	// which fill 400 Mbit/s over 100 ms.
 	maxPiecesSent = 8
 )
 

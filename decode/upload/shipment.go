@@ -20,8 +20,8 @@ import (
 	"spillway/decode/grid"
 )
 
-// shipment brings the shares of one file to the servers: prepare, write as often as need be, finish; after
-// an error abort.
+// shipment brings the shares of one file to the servers: prepare, write as often as need be,
+// finish; after an error abort.
 type shipment struct {
 	ctx      context.Context // of all uploads; ends, with the reason, when too many have failed
 	cancel   context.CancelCauseFunc
@@ -96,11 +96,12 @@ func (s *shipment) prepare(members []*fleet.Member, secret []byte) error {
 	}
 }
 
-// surveyPatience is how long all servers may take to say what they hold; after that it is enough that
-// as many as are needed have answered. It covers a handshake over a very long line.
+// surveyPatience is how long all servers may take to say what they hold; after that it is enough
+// that as many as are needed have answered. It covers a handshake over a very long line.
 const surveyPatience = 5 * time.Second
 
-// survey asks all servers what they hold. Those that are late are done without, unless there are too few others.
+// survey asks all servers what they hold. Those that are late are done without, unless there are
+// too few others.
 func (s *shipment) survey() {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	var work sync.WaitGroup
@@ -113,7 +114,8 @@ func (s *shipment) survey() {
 			err = grid.Cause(bounded, err)
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if err == nil || errors.Is(err, fs.ErrNotExist) { // a storage directory that is still empty
+			// a storage directory that is still empty
+			if err == nil || errors.Is(err, fs.ErrNotExist) {
 				t.answered, t.listed = true, slices.DeleteFunc(slices.Clone(nums), func(num int) bool { return num < 0 || num >= s.n })
 			} else {
 				s.refuseLocked(t, err)
@@ -194,9 +196,9 @@ func (s *shipment) unhappyLocked(servers []holder) error {
 	}
 }
 
-// allot begins, all at once, what is to be placed, and has the leases of shares renewed that are there. It
-// returns how many of either; what failed is to be placed elsewhere by the next call. If there is nowhere to place
-// enough of them, it begins nothing.
+// allot begins, all at once, what is to be placed, and has the leases of shares renewed that are
+// there. It returns how many of either; what failed is to be placed elsewhere by the next call. If
+// there is nowhere to place enough of them, it begins nothing.
 func (s *shipment) allot() (begun int, err error) {
 	s.mu.Lock()
 	servers := s.holdersLocked()
@@ -230,8 +232,8 @@ func (s *shipment) allot() (begun int, err error) {
 	return begun, nil
 }
 
-// sideBySide is how many shares are begun on a server at once, or read back: few enough for each request to
-// be answered within its time.
+// sideBySide is how many shares are begun on a server at once, or read back: few enough for each
+// request to be answered within its time.
 const sideBySide = 8
 
 // create begins one share, unless the server has not answered when another one was begun.
@@ -323,7 +325,8 @@ func (s *shipment) discard(p *part) {
 	s.uploader.log.Warn("share not discarded", "storage_index", s.si.String(), "share", p.num, "server", p.target.String(), "error", err.Error())
 }
 
-// abort discards, all at once, whatever is not committed, and returns the error that says so. No write is under way.
+// abort discards, all at once, whatever is not committed, and returns the error that says so. No
+// write is under way.
 func (s *shipment) abort(err error) error {
 	var discarded []grid.SharePlace
 	s.mu.Lock()
@@ -469,8 +472,9 @@ func (s *shipment) examine(ctx context.Context, p *part, ueb *chk.UEB) (err erro
 
 var errStranger = errors.New("the share that is there is none of this file")
 
-// recognize tells whether a share that was there before is of this file. It may have been made by another program, which lays
-// it out otherwise: only the UEB is the same, and the chain proves the same root.
+// recognize tells whether a share that was there before is of this file. It may have been made by
+// another program, which lays it out otherwise: only the UEB is the same, and the chain proves the
+// same root.
 func (s *shipment) recognize(ctx context.Context, share grid.Share, num int, ueb *chk.UEB) error {
 	head, err := readUpTo(ctx, share, 0, chk.HeaderSize)
 	if err != nil {

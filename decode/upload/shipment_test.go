@@ -42,9 +42,9 @@ func placed(servers []*gridtest.Faulty) [][]int {
 	return all
 }
 
-// TestPutFails fails one operation of the servers, the first, the second and so on; then all from that one on, on one
-// server and on two of them. As long as enough servers are left the file is written; if not, nothing
-// is left but what the error says.
+// TestPutFails fails one operation of the servers, the first, the second and so on; then all from
+// that one on, on one server and on two of them. As long as enough servers are left the file is
+// written; if not, nothing is left but what the error says.
 func TestPutFails(t *testing.T) {
 	data := decodetest.Plaintext(900_000)
 	const n, k, happy = 6, 2, 3
@@ -337,8 +337,8 @@ func TestPutExisting(t *testing.T) {
 	}
 }
 
-// TestPutPlacement: a share for each server in permuted order, then around again. Full and dead servers
-// are passed over, at whatever point they say so.
+// TestPutPlacement: a share for each server in permuted order, then around again. Full and dead
+// servers are passed over, at whatever point they say so.
 func TestPutPlacement(t *testing.T) {
 	seeded := func(servers []*gridtest.Faulty) (list []fleet.Server) {
 		for i, s := range servers {
@@ -398,7 +398,8 @@ func TestPutPlacement(t *testing.T) {
 	}
 }
 
-// TestPutProof: servers that hold something else than they were given, and those whose last answer is lost.
+// TestPutProof: servers that hold something else than they were given, and those whose last answer
+// is lost.
 func TestPutProof(t *testing.T) {
 	for name, test := range map[string]struct {
 		store func(share []byte) error
@@ -446,7 +447,8 @@ func TestPutProof(t *testing.T) {
 	}
 }
 
-// TestPutMemory: what is in memory does not depend on the file's size, and pieces wait for one another.
+// TestPutMemory: what is in memory does not depend on the file's size, and pieces wait for one
+// another.
 func TestPutMemory(t *testing.T) {
 	const limit = 300_000
 	live := func(segments int64) (peak int64) {

@@ -109,10 +109,10 @@ const FewBlocks = 10
 
 // multiplier returns what multiplies k blocks by the rows.
 //
-// Few blocks are multiplied as fast as memory brings them, by AVX2 as by GFNI, with
-// which klauspost/reedsolomon 1.14 allocates in every call; two goroutines cost more than they give.
-// For many blocks GFNI takes 0.4 of the time, and one goroutine alone never uses it there;
-// as soon as it may use two, it does, on one core too.
+// Few blocks are multiplied as fast as memory brings them, by AVX2 as by GFNI, with which
+// klauspost/reedsolomon 1.14 allocates in every call; two goroutines cost more than they give. For
+// many blocks GFNI takes 0.4 of the time, and one goroutine alone never uses it there; as soon as
+// it may use two, it does, on one core too.
 func multiplier(k int, rows matrix) (reedsolomon.Encoder, error) {
 	options := []reedsolomon.Option{reedsolomon.WithCustomMatrix(rows), reedsolomon.WithInversionCache(false)}
 	if k <= FewBlocks && len(rows) <= FewBlocks {

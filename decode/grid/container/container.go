@@ -24,12 +24,13 @@ import (
 //	0x0c  the share
 //	then  the leases, 72 bytes each
 const (
-	HeaderSize = 0x0c                        // bytes before the share
-	LeaseSize  = 4 + 32 + 32 + 4             // bytes of each lease: owner, two secrets, expiry
-	leaseCount = 8                           // where the number of leases stands
-	version    = 2                           // of the containers that are written
-	owner      = 1                           // stands in every lease that Tahoe-LAFS writes; 0 means no owner
-	mutable    = "Tahoe mutable container v" // begins a container of a mutable file
+	HeaderSize = 0x0c            // bytes before the share
+	LeaseSize  = 4 + 32 + 32 + 4 // bytes of each lease: owner, two secrets, expiry
+	leaseCount = 8               // where the number of leases stands
+	version    = 2               // of the containers that are written
+	// stands in every lease that Tahoe-LAFS writes; 0 means no owner
+	owner   = 1
+	mutable = "Tahoe mutable container v" // begins a container of a mutable file
 
 	// period is how long a server keeps a share whose lease nobody renews
 	// (DEFAULT_RENEWAL_TIME in src/allmydata/storage/server.py).
