@@ -130,15 +130,17 @@ func encode(data []byte, opts putOptions) (_ caps.Cap, shares [][]byte, err erro
 	for _, share := range shares {
 		copy(share, encoder.Header())
 	}
-	for i := int64(0); i < g.Segments(); i++ {
+	for i := int64(0); i < g.Segments(); i += chk.MaxRun {
+		last := min(i+chk.MaxRun, g.Segments()) - 1
+		n := int((last-i)*g.BlockSize() + g.BlockLen(last))
 		blocks := make([][]byte, g.N)
 		for num := range blocks {
-			blocks[num] = shares[num][at:][:g.BlockLen(i)]
+			blocks[num] = shares[num][at:][:n]
 		}
-		if err := encoder.Encode(crypttext[i*g.SegmentSize:min((i+1)*g.SegmentSize, g.Size)], blocks); err != nil {
+		if err := encoder.Encode(crypttext[i*g.SegmentSize:min((last+1)*g.SegmentSize, g.Size)], blocks); err != nil {
 			return caps.Cap{}, nil, err
 		}
-		at += int(g.BlockLen(i))
+		at += n
 	}
 	ueb, err := encoder.Finish()
 	if err != nil {
