@@ -29,6 +29,7 @@ import (
 	"spillway/decode/grid/gridtest"
 	"spillway/decode/grid/s3"
 	"spillway/decode/grid/s3/s3test"
+	"spillway/scripts/leak"
 )
 
 const bucket = "shares-of-tests"
@@ -65,7 +66,7 @@ func run(m *testing.M) int {
 		}
 	}
 	os.Setenv("SSL_CERT_FILE", certificate)
-	return m.Run()
+	return leak.Checked{Tests: m}.Run()
 }
 
 // open returns the server of a URL, which is closed at the end of the test.

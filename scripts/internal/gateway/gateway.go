@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"spillway/scripts/leak"
 )
 
 // patience bounds every wait for the program. It only decides how long a
@@ -45,7 +47,7 @@ func Main(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building spillway: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	return leak.Checked{Tests: m}.Run()
 }
 
 // ServerFlags returns a --server flag for each storage directory or server URL.

@@ -1,0 +1,11 @@
+//go:build linux
+
+package sink_test
+
+import (
+	"testing"
+
+	"spillway/scripts/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

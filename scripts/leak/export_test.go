@@ -1,0 +1,4 @@
+package leak
+
+// RunTo runs the tests and tells report what they left.
+var RunTo = Checked.run
