@@ -13,6 +13,7 @@ import (
 	"spillway/decode/decodetest"
 	"spillway/decode/fleet"
 	"spillway/decode/grid/dir"
+	"spillway/scripts/need"
 )
 
 // shared returns a path below the directory of published material beside the
@@ -21,10 +22,7 @@ func shared(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join("..", "..", "shared", name)
 	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("SPILLWAY_NO_SKIP") == "1" {
-			t.Fatalf("%v, and SPILLWAY_NO_SKIP=1 forbids skipping", err)
-		}
-		t.Skipf("skipped: it needs the published material in %s beside the checkout", filepath.Join("..", "shared", name))
+		need.Missing(t, "needs the published material in %s beside the checkout", filepath.Join("..", "shared", name))
 	}
 	return path
 }

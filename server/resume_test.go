@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 
+	"spillway/scripts/need"
 	"spillway/spool"
 )
 
@@ -88,21 +89,9 @@ func checkResumed(t *testing.T, g *gateway, cap string, data, got []byte) {
 	}
 }
 
-// program returns the path of a program that a test needs, or skips the test.
-func program(t *testing.T, name string) string {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("SPILLWAY_NO_SKIP") == "1" {
-			t.Fatalf("%s is not installed", name)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
-
 // TestResumeCurl is TestResume with curl -C - behind a link that breaks.
 func TestResumeCurl(t *testing.T) {
-	curl := program(t, "curl")
+	curl := need.Program(t, "curl")
 	rng := random(t)
 	g := newGateway(t, spool.Config{})
 	data := pattern(20<<20 + 12345)
@@ -136,7 +125,7 @@ func TestResumeCurl(t *testing.T) {
 
 // TestResumeWget lets wget do the resuming by itself.
 func TestResumeWget(t *testing.T) {
-	wget := program(t, "wget")
+	wget := need.Program(t, "wget")
 	rng := random(t)
 	g := newGateway(t, spool.Config{})
 	data := pattern(2<<20 + 12345)
@@ -166,7 +155,7 @@ func TestResumeWget(t *testing.T) {
 
 // TestCurl looks at the gateway with another's eyes.
 func TestCurl(t *testing.T) {
-	curl := program(t, "curl")
+	curl := need.Program(t, "curl")
 	g := newGateway(t, spool.Config{})
 	data := pattern(300000)
 	url := g.public.URL + "/named/" + g.put(data) + "/a%20b.txt"

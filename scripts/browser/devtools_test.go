@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"spillway/scripts/internal/need"
+	"spillway/scripts/need"
 )
 
 // patience bounds every wait for the browser. It only decides how long a

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"spillway/scripts/internal/gateway"
-	"spillway/scripts/internal/need"
 	"spillway/scripts/internal/sample"
+	"spillway/scripts/need"
 )
 
 // TestFaults lets storage nodes fail while a file is read from them.

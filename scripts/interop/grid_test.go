@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"spillway/scripts/internal/need"
+	"spillway/scripts/need"
 )
 
 // shape is how the grid's client uploads.

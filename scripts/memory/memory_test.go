@@ -19,8 +19,8 @@ import (
 
 	"spillway/decode/caps"
 	"spillway/scripts/internal/gateway"
-	"spillway/scripts/internal/need"
 	"spillway/scripts/internal/sample"
+	"spillway/scripts/need"
 )
 
 func TestMain(m *testing.M) { os.Exit(gateway.Main(m)) }

@@ -15,8 +15,8 @@ import (
 
 	"spillway/scripts/internal/cutter"
 	"spillway/scripts/internal/gateway"
-	"spillway/scripts/internal/need"
 	"spillway/scripts/internal/sample"
+	"spillway/scripts/need"
 )
 
 func TestMain(m *testing.M) { os.Exit(gateway.Main(m)) }

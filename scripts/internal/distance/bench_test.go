@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"spillway/scripts/internal/distance"
-	"spillway/scripts/internal/need"
+	"spillway/scripts/need"
 )
 
 // BenchmarkNetwork is one connection that sends all the time: how fast the network is at most, without programs

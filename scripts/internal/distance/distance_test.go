@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"spillway/scripts/internal/distance"
-	"spillway/scripts/internal/need"
+	"spillway/scripts/need"
 )
 
 // TestNetwork sends bytes from a server to a client over links of every kind.

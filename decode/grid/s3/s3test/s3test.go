@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"spillway/scripts/need"
 )
 
 // The credentials that the server knows. Start puts them into the test's environment.
@@ -38,7 +39,7 @@ type Server struct {
 // or fails if SPILLWAY_NO_SKIP=1 forbids that.
 func Start(tb testing.TB, certificate ...string) *Server {
 	tb.Helper()
-	path := program(tb)
+	path := need.Versitygw(tb)
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": AccessKey, "AWS_SECRET_ACCESS_KEY": SecretKey, "AWS_SESSION_TOKEN": "",
 		"AWS_ACCESS_KEY": "", "AWS_SECRET_KEY": "", "AWS_PROFILE": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "",
@@ -95,28 +96,6 @@ func Start(tb testing.TB, certificate ...string) *Server {
 		case <-again.C:
 		}
 	}
-}
-
-// program returns versitygw's path: what SPILLWAY_VERSITYGW names, else where
-// scripts/versitygw/install puts it.
-func program(tb testing.TB) string {
-	tb.Helper()
-	path := os.Getenv("SPILLWAY_VERSITYGW")
-	if path == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		path = filepath.Join(cache, "spillway", "versitygw-1.8.0", "versitygw")
-	}
-	if _, err := os.Stat(path); err != nil {
-		const why = "needs versitygw; scripts/versitygw/install installs it"
-		if os.Getenv("SPILLWAY_NO_SKIP") == "1" {
-			tb.Fatalf("%s, and SPILLWAY_NO_SKIP=1 forbids skipping", why)
-		}
-		tb.Skip(why)
-	}
-	return path
 }
 
 // freeAddress returns an address of 127.0.0.1 on which nothing listens yet.
