@@ -1,5 +1,5 @@
-// Package leak fails a package's tests if they leave goroutines or descriptors behind. The package's
-// TestMain calls Main, and nothing else.
+// Package leak fails a package's tests if they leave goroutines or descriptors behind. The
+// package's TestMain calls Main, and nothing else.
 package leak
 
 import (
@@ -27,8 +27,9 @@ type Checked struct {
 	Tests interface{ Run() int } // a *testing.M
 }
 
-// Run runs the tests and returns the exit status. What they left is told on standard error, and makes
-// the status of tests that passed 1. A fuzzer has goroutines of its own, so it is not looked at.
+// Run runs the tests and returns the exit status. What they left is told on standard error, and
+// makes the status of tests that passed 1. A fuzzer has goroutines of its own, so it is not looked
+// at.
 func (c Checked) Run() int { return c.run(os.Stderr) }
 
 func (c Checked) run(report io.Writer) int {
@@ -65,8 +66,8 @@ func leftOver(before map[string]string) string {
 	return b.String()
 }
 
-// present returns what tests may leave behind: a description of each goroutine and each descriptor, by
-// a name that stays the same.
+// present returns what tests may leave behind: a description of each goroutine and each descriptor,
+// by a name that stays the same.
 func present() map[string]string {
 	found := make(map[string]string)
 	for _, stack := range stacks() {
@@ -92,8 +93,8 @@ func stacks() []string {
 	})
 }
 
-// descriptors returns the numbers and targets of what tests may have opened: neither what the runtime
-// keeps for itself nor what package testing does not close.
+// descriptors returns the numbers and targets of what tests may have opened: neither what the
+// runtime keeps for itself nor what package testing does not close.
 func descriptors() []string {
 	const dir = "/proc/self/fd"
 	entries, err := os.ReadDir(dir)

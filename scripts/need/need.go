@@ -1,6 +1,6 @@
-// Package need tells a test whether what it needs of the machine is there. If not, the test is skipped
-// with a line that says what to install. Where SPILLWAY_NO_SKIP=1 says that everything should be
-// there, it fails instead. No test is skipped in any other way.
+// Package need tells a test whether what it needs of the machine is there. If not, the test is
+// skipped with a line that says what to install. Where SPILLWAY_NO_SKIP=1 says that everything
+// should be there, it fails instead. No test is skipped in any other way.
 package need
 
 import (
@@ -24,8 +24,8 @@ func Program(tb testing.TB, names ...string) string {
 	return ""
 }
 
-// Tahoe returns the virtual environment that holds Tahoe-LAFS: what SPILLWAY_TAHOE names, else where
-// scripts/tahoe/install puts it.
+// Tahoe returns the virtual environment that holds Tahoe-LAFS: what SPILLWAY_TAHOE names, else
+// where scripts/tahoe/install puts it.
 func Tahoe(tb testing.TB) string {
 	tb.Helper()
 	venv := named(tb, "SPILLWAY_TAHOE", "tahoe-1.20.0")
