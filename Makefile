@@ -26,7 +26,7 @@ fuzz: ## each fuzz target, INPUTS inputs (30000)
 bench: ## BASE (HEAD) against the working tree, in turns; BENCH, PKG and COUNT choose
 	scripts/ab $(or $(BASE),HEAD) $(or $(COUNT),6) '$(or $(BENCH),.)' $(or $(PKG),./decode/... ./spool ./server)
 
-lint: ## gofmt, vet, staticcheck, arm64, and that generated assembly is what its generator writes
+lint: ## gofmt, vet, staticcheck, arm64, generated assembly, and the width of comments and prose
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	go vet ./...
 	GOARCH=arm64 go vet ./...
@@ -34,6 +34,7 @@ lint: ## gofmt, vet, staticcheck, arm64, and that generated assembly is what its
 	go generate ./decode/lanes
 	git diff --exit-code decode/lanes
 	go test -tags purego ./decode/lanes
+	go test ./scripts/style
 
 audit: ## that modules are what go.sum says, and known vulnerabilities that are reached
 	go mod verify

@@ -28,8 +28,8 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata"})
 }
 
-// printTimerSlack is a program that coarsens its timers and prints what becomes of that: each thread's slack in nanoseconds, and its
-// arguments.
+// printTimerSlack is a program that coarsens its timers and prints what becomes of that: each
+// thread's slack in nanoseconds, and its arguments.
 func printTimerSlack() {
 	coarsenTimers()
 	threads, err := os.ReadDir("/proc/self/task")
