@@ -42,8 +42,10 @@ type CorruptShareError struct {
 	StorageIndex grid.StorageIndex
 	Share        int
 	Server       string
-	Part         string // what is wrong: "container", "header", "UEB", "crypttext hash tree", "block hash tree", "share hash chain", "block 17"
-	Err          error  // how; may be nil
+	// Part is what is wrong: "container", "header", "UEB", "crypttext hash tree", "block hash
+	// tree", "share hash chain", "block 17".
+	Part string
+	Err  error // how; may be nil
 }
 
 func (e *CorruptShareError) Error() string {

@@ -13,24 +13,12 @@ import (
 	"spillway/decode/decodetest"
 	"spillway/decode/fleet"
 	"spillway/decode/grid/dir"
-	"spillway/scripts/need"
 )
-
-// shared returns a path below the directory of published material beside the
-// checkout, and skips the test where there is none.
-func shared(t *testing.T, name string) string {
-	t.Helper()
-	path := filepath.Join("..", "..", "shared", name)
-	if _, err := os.Stat(path); err != nil {
-		need.Missing(t, "needs the published material in %s beside the checkout", filepath.Join("..", "shared", name))
-	}
-	return path
-}
 
 // TestFixtures reads what real Tahoe-LAFS wrote, with all shares and with every
 // one of the servers missing in turn.
 func TestFixtures(t *testing.T) {
-	published := shared(t, "fixtures")
+	published := decodetest.Shared(t, "fixtures")
 	text, err := os.ReadFile(filepath.Join(published, "manifest.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"spillway/decode"
 	"spillway/decode/caps"
@@ -14,6 +16,7 @@ import (
 	"spillway/decode/grid"
 	"spillway/decode/grid/gridtest"
 	"spillway/decode/upload"
+	"spillway/scripts/need"
 	"strings"
 	"sync"
 	"testing"
@@ -154,4 +157,27 @@ func Clients(t testing.TB, servers []fleet.Server) (*decode.Client, *upload.Uplo
 		}
 	})
 	return c, u
+}
+
+// Shared returns a path below the directory of published material beside the checkout, and skips
+// the test where there is none.
+func Shared(t testing.TB, name string) string {
+	t.Helper()
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; ; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			break
+		}
+		if root == filepath.Dir(root) {
+			t.Fatal("the tests run outside of the checkout")
+		}
+	}
+	path := filepath.Join(root, "..", "shared", name)
+	if _, err := os.Stat(path); err != nil {
+		need.Missing(t, "needs the published material in %s beside the checkout", filepath.Join("..", "shared", name))
+	}
+	return path
 }

@@ -8,31 +8,16 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"spillway/decode/decodetest"
 	"spillway/decode/grid/gridtest"
 	"spillway/decode/upload"
 	"testing"
 )
 
-// shared returns a path below the directory of published material beside the
-// checkout, and skips the test where there is none.
-func shared(t *testing.T, name string) string {
-	t.Helper()
-	path := filepath.Join("..", "..", "..", "shared", name)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("SPILLWAY_NO_SKIP") == "1" {
-			t.Fatalf("%v, and SPILLWAY_NO_SKIP=1 forbids skipping", err)
-		}
-		t.Skipf("skipped: it needs the published material in %s beside the checkout", filepath.Join("..", "shared", name))
-	}
-	return path
-}
-
 // TestVectors writes every published case and reads it back. The cap commits to
 // every byte of every share.
 func TestVectors(t *testing.T) {
-	file, err := os.Open(shared(t, "vectors/chk.jsonl"))
+	file, err := os.Open(decodetest.Shared(t, "vectors/chk.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,9 +22,10 @@ import (
 	"spillway/spool/nameless"
 )
 
-// bound measures every stage of decoding a grid's first file alone, on one core, over the same bytes: reading k
-// shares, computing the blocks, hashing every segment once, decrypting and writing. The sum of their times is as
-// fast as one core can decode without overlapping them; the sample is its throughput.
+// bound measures every stage of decoding a grid's first file alone, on one core, over the same
+// bytes: reading k shares, computing the blocks, hashing every segment once, decrypting and
+// writing. The sum of their times is as fast as one core can decode without overlapping them; the
+// sample is its throughput.
 func bound(g *grid, p placement, dir string) (compare.Sample, error) {
 	// One goroutine at a time, also where the erasure code has several.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -89,8 +90,9 @@ func readShares(g *grid) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
-// computeBlocks computes, for every segment, the k blocks that parity shares lack: none if the shares are the
-// file's own blocks. It calls the library as decoding does: for many blocks that took some finding out.
+// computeBlocks computes, for every segment, the k blocks that parity shares lack: none if the
+// shares are the file's own blocks. It calls the library as decoding does: for many blocks that
+// took some finding out.
 func computeBlocks(g *grid, p placement) (time.Duration, error) {
 	if p == primary {
 		return 0, nil
@@ -159,8 +161,9 @@ func writeSpool(size, unit int64, dir string) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
-// touchMemory makes sure that so many bytes of free memory are the machine's own. A virtual machine may have given free memory
-// back to its host, and gets it back at a tenth of the speed at which a file is written to memory.
+// touchMemory makes sure that so many bytes of free memory are the machine's own. A virtual machine
+// may have given free memory back to its host, and gets it back at a tenth of the speed at which a
+// file is written to memory.
 func (l *lab) touchMemory(n int64) error {
 	_, err := writeSpool(n+n/4, 1<<20, l.work)
 	return err

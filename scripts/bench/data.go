@@ -46,8 +46,8 @@ type grid struct {
 	caps    []string // one for each file
 }
 
-// plain returns the path of a file of so many bytes, which it makes if it is not there yet. Files of
-// other numbers have other bytes.
+// plain returns the path of a file of so many bytes, which it makes if it is not there yet. Files
+// of other numbers have other bytes.
 func (l *lab) plain(number int, size int64) (string, error) {
 	path := filepath.Join(l.cache, "data", fmt.Sprintf("plain-%d-%d", size, number))
 	if _, err := os.Stat(path); err == nil {
@@ -77,8 +77,8 @@ func writeWhole(path string, write func(*os.File) error) error {
 	return os.Rename(f.Name(), path)
 }
 
-// grid returns shares made by a recipe. They are made, and read back once, if they are not there yet; they lie in the
-// page cache afterwards.
+// grid returns shares made by a recipe. They are made, and read back once, if they are not there
+// yet; they lie in the page cache afterwards.
 func (l *lab) grid(ctx context.Context, r recipe, p placement) (*grid, error) {
 	dir := filepath.Join(l.cache, "data", r.String())
 	if _, err := os.Stat(dir); err != nil {
@@ -175,7 +175,8 @@ func (l *lab) makeGrid(ctx context.Context, r recipe, dir string) error {
 	return errors.Join(os.RemoveAll(all), os.Rename(temp, dir))
 }
 
-// divide moves the shares of the directory all to servers of their own, and removes what neither placement needs.
+// divide moves the shares of the directory all to servers of their own, and removes what neither
+// placement needs.
 func divide(r recipe, dir, all string) error {
 	shares, err := filepath.Glob(filepath.Join(all, "shares", "??", "*", "*"))
 	if err != nil {
@@ -214,14 +215,14 @@ func divide(r recipe, dir, all string) error {
 }
 
 // verify reads a file and compares its SHA-256.
-func (l *lab) verify(ctx context.Context, servers []string, cap, sum string) error {
+func (l *lab) verify(ctx context.Context, servers []string, readCap, sum string) error {
 	args := []string{"get", "-"}
 	for _, s := range servers {
 		args = append(args, "--server", "file://"+s)
 	}
 	cmd := l.command(ctx, args...)
 	hash := sha256.New()
-	cmd.Stdin, cmd.Stdout = strings.NewReader(cap+"\n"), hash
+	cmd.Stdin, cmd.Stdout = strings.NewReader(readCap+"\n"), hash
 	if err := cmd.Run(); err != nil {
 		return describeExit(err)
 	}

@@ -50,8 +50,8 @@ var (
 // descriptors is how many open files a server of 10,000 stalled clients may want.
 const descriptors = 65536
 
-// allowOpenFiles raises the limit of open files, of this process and of those it starts, to what is wanted or
-// else to what is allowed.
+// allowOpenFiles raises the limit of open files, of this process and of those it starts, to what is
+// wanted or else to what is allowed.
 func allowOpenFiles() error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -81,7 +81,8 @@ func openLab(ctx context.Context, s scale) (*lab, error) {
 	if err := os.MkdirAll(l.cache, 0o700); err != nil {
 		return nil, err
 	}
-	// Not in /tmp, which may be in memory; and some peers, started by root, read it as somebody else.
+	// Not in /tmp, which may be in memory; and some peers, started by root, read it as somebody
+	// else.
 	if l.work, err = os.MkdirTemp("/var/tmp", "spillway-bench-"); err != nil {
 		return nil, err
 	}
@@ -149,8 +150,8 @@ func (l *lab) serve(ctx context.Context, servers, caps []string, size int64, cor
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = process.CleanEnvironment()
 	in := &instance{address: addresses[0], admin: addresses[1], size: size, cleanup: []func(){remove}}
-	for _, cap := range caps {
-		in.files = append(in.files, "/uri/"+cap)
+	for _, readCap := range caps {
+		in.files = append(in.files, "/uri/"+readCap)
 	}
 	in.path = in.files[0]
 	return l.start(ctx, in, dir, cmd)

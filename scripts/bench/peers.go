@@ -58,7 +58,8 @@ func (t tool) version(ctx context.Context, l *lab) string {
 	out, _ := exec.CommandContext(ctx, path, t.args...).CombinedOutput()
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	if info, err := buildinfo.ReadFile(path); err == nil && strings.HasPrefix(info.Main.Version, "v") {
-		line += ", module " + info.Main.Version // what was built by go install does not know its version
+		// what was built by go install does not know its version
+		line += ", module " + info.Main.Version
 	}
 	return line
 }
@@ -76,8 +77,8 @@ func (l *lab) docroot() (string, error) {
 	return root, nil
 }
 
-// begin makes a directory for an instance of a peer, chooses an address for it and starts it with the command that
-// command returns.
+// begin makes a directory for an instance of a peer, chooses an address for it and starts it with
+// the command that command returns.
 func (l *lab) begin(ctx context.Context, t tool, path string, command func(program, dir, address, root string) (*exec.Cmd, error)) (*instance, error) {
 	program, err := t.find(l)
 	if err != nil {
@@ -105,7 +106,8 @@ func (l *lab) begin(ctx context.Context, t tool, path string, command func(progr
 	return l.start(ctx, in, dir, cmd)
 }
 
-// nginxConfig: what Debian's has, with room for 10,000 clients; a keep-alive connection is never ended by nginx.
+// nginxConfig: what Debian's has, with room for 10,000 clients; a keep-alive connection is never
+// ended by nginx.
 const nginxConfig = `
 daemon off;
 pid %[1]s/pid;
@@ -168,7 +170,8 @@ MaxRequestWorkers 256
 
 func startApache(ctx context.Context, l *lab) (*instance, error) {
 	return l.begin(ctx, toolApache, "/file", func(program, dir, address, root string) (*exec.Cmd, error) {
-		// Started by root it insists on being somebody else; started by anybody else it ignores this.
+		// Started by root it insists on being somebody else; started by anybody else it ignores
+		// this.
 		config := filepath.Join(dir, "apache2.conf")
 		text := fmt.Sprintf(apacheConfig, dir, address, root, "nobody", "nogroup")
 		return exec.Command(program, "-D", "FOREGROUND", "-f", config), os.WriteFile(config, []byte(text), 0o644)
@@ -192,7 +195,8 @@ func startMinIO(ctx context.Context, l *lab) (*instance, error) {
 	in, err := l.begin(ctx, toolMinIO, "/bench/file", func(program, dir, address, _ string) (*exec.Cmd, error) {
 		cmd := exec.Command(program, "server", "--quiet", "--address", address, "--console-address", console[0], filepath.Join(dir, "drive{1...4}"))
 		cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+user, "MINIO_ROOT_PASSWORD="+password, "MINIO_BROWSER=off", "MINIO_UPDATE=off", "HOME="+dir,
-			"MINIO_CI_CD=1") // or it refuses drives that share a file system with the machine's root
+			// or it refuses drives that share a file system with the machine's root
+			"MINIO_CI_CD=1")
 		return cmd, nil
 	})
 	if err != nil {

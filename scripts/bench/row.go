@@ -34,8 +34,9 @@ type side struct {
 
 // tool is a program that a row needs besides Spillway.
 type tool struct {
-	name    string
-	program string   // found in PATH, the directories that PATH of ordinary users lacks, or the cache's bin
+	name string
+	// found in PATH, the directories that PATH of ordinary users lacks, or the cache's bin
+	program string
 	args    []string // that make it print its version
 	install string   // how to get it
 }

@@ -237,7 +237,8 @@ func nextFirstBytes(ctx context.Context, l *lab, in *instance) (compare.Sample, 
 
 func rangeAtNinety(ctx context.Context, _ *lab, in *instance) (compare.Sample, error) {
 	const chunks = "spillway_spool_written_chunks_total"
-	// The connection for the metric, and all that a first request needs, are there before it matters.
+	// The connection for the metric, and all that a first request needs, are there before it
+	// matters.
 	if _, err := in.metric(ctx, chunks); err != nil {
 		return compare.Sample{}, err
 	}

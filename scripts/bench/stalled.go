@@ -69,8 +69,8 @@ func (c crowd) leave() {
 	}
 }
 
-// watch takes the memory of a program again and again until enough says so, which is told how long it has not changed,
-// or patience is at its end, and returns the last.
+// watch takes the memory of a program again and again until enough says so, which is told how long
+// it has not changed, or patience is at its end, and returns the last.
 func watch(ctx context.Context, in *instance, patience time.Duration, enough func(u process.Usage, calm time.Duration) bool) (process.Usage, error) {
 	const (
 		interval = 100 * time.Millisecond
@@ -99,7 +99,8 @@ func watch(ctx context.Context, in *instance, patience time.Duration, enough fun
 	}
 }
 
-// stalledMemory measures what each of n stalled clients costs, and what is left when they have gone.
+// stalledMemory measures what each of n stalled clients costs, and what is left when they have
+// gone.
 func stalledMemory(n int) func(context.Context, *lab, *instance) (compare.Sample, error) {
 	return func(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 		settled := func(_ process.Usage, calm time.Duration) bool { return calm >= l.calm }

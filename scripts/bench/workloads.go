@@ -44,8 +44,8 @@ func wholeAgain(ctx context.Context, l *lab, in *instance) (compare.Sample, erro
 	return ranges(1, 0)(ctx, l, in)
 }
 
-// ranges is some clients that each get random spans of so many bytes of the file, or, if length is 0, all of
-// it, one after the other on one connection.
+// ranges is some clients that each get random spans of so many bytes of the file, or, if length is
+// 0, all of it, one after the other on one connection.
 func ranges(clients int, length int64) func(context.Context, *lab, *instance) (compare.Sample, error) {
 	return func(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 		var delivered atomic.Int64
@@ -119,8 +119,8 @@ end
 
 var wrkVerdict = regexp.MustCompile(`(?m)^verdict (\d+) (\d+) (\d+) (\d+)$`)
 
-// wrkRanges is wrk with so many keep-alive connections, each asking for random spans of so many bytes. The
-// quantity is requests for each second.
+// wrkRanges is wrk with so many keep-alive connections, each asking for random spans of so many
+// bytes. The quantity is requests for each second.
 func wrkRanges(connections int, length int64) func(context.Context, *lab, *instance) (compare.Sample, error) {
 	return func(ctx context.Context, l *lab, in *instance) (compare.Sample, error) {
 		program, err := toolWrk.find(l)

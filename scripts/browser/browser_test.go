@@ -36,12 +36,12 @@ func TestSave(t *testing.T) {
 	b, downloads := startBrowser(t)
 	file, sum := sample.Write(t, 1, size)
 	storage := grid(t)
-	cap := gateway.Put(t, storage, file)
+	readCap := gateway.Put(t, storage, file)
 	g := gateway.Start(t, storage)
 
 	// A name that would be shown rather than saved, with what quoting gets wrong.
 	const name = "Ünï çødé; 100% \"quoted\".html"
-	page := serve(t, link(g.File(cap)+"?save=true&filename="+url.QueryEscape(name)))
+	page := serve(t, link(g.File(readCap)+"?save=true&filename="+url.QueryEscape(name)))
 	b.open(page)
 	b.click()
 	d := b.awaitDownload(downloads)
@@ -59,7 +59,7 @@ func TestSaveResumes(t *testing.T) {
 	b, downloads := startBrowser(t)
 	file, sum := sample.Write(t, 2, size)
 	storage := grid(t)
-	cap := gateway.Put(t, storage, file)
+	readCap := gateway.Put(t, storage, file)
 	g := gateway.Start(t, storage)
 	proxy := cutter.Start(t, strings.TrimPrefix(g.URL, "http://"), func(conn int) cutter.Cut {
 		if conn < 3 {
@@ -68,7 +68,7 @@ func TestSaveResumes(t *testing.T) {
 		return cutter.Never
 	})
 
-	b.open(serve(t, link("http://"+proxy.Addr+"/file/"+cap+"/@@named=/disk.img?save=true")))
+	b.open(serve(t, link("http://"+proxy.Addr+"/file/"+readCap+"/@@named=/disk.img?save=true")))
 	b.click()
 	d := b.awaitDownload(downloads)
 	if d.name != "disk.img" {

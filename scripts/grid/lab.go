@@ -23,7 +23,8 @@ import (
 	"spillway/scripts/internal/tahoe"
 )
 
-// Any k shares make a file; each storage node holds one. Segments are what Tahoe-LAFS has by itself.
+// Any k shares make a file; each storage node holds one. Segments are what Tahoe-LAFS has by
+// itself.
 const (
 	k       = 3
 	segment = 1 << 20
@@ -32,12 +33,13 @@ const (
 // scale is how much is measured.
 type scale struct {
 	rounds int
-	nodes  int           // storage nodes, and shares of each file
-	large  int64         // bytes of the file that is read at hand
-	medium int64         // bytes of the file that is read from far away
-	small  int64         // bytes of each of the files whose first byte is measured
-	opens  int           // first bytes, or ranges, for a sample
-	cut    time.Duration // after the first byte, a slow download from far away is measured for so long
+	nodes  int   // storage nodes, and shares of each file
+	large  int64 // bytes of the file that is read at hand
+	medium int64 // bytes of the file that is read from far away
+	small  int64 // bytes of each of the files whose first byte is measured
+	opens  int   // first bytes, or ranges, for a sample
+	// after the first byte, a slow download from far away is measured for so long
+	cut time.Duration
 }
 
 var (
@@ -151,11 +153,11 @@ func (l *lab) upload(ctx context.Context, seed uint64, size int64) (*file, error
 		return nil, fmt.Errorf("uploading: %w", err)
 	}
 	up := &file{cap: strings.TrimSpace(string(out)), size: size}
-	cap, err := caps.Parse(up.cap)
+	readCap, err := caps.Parse(up.cap)
 	if err != nil {
 		return nil, err
 	}
-	verify, ok := cap.Verifier()
+	verify, ok := readCap.Verifier()
 	if !ok {
 		return nil, errors.New("the file is too small to have shares")
 	}
@@ -190,8 +192,9 @@ func (l *lab) machine(ctx context.Context) []compare.Fact {
 	)
 }
 
-// scene returns the storage nodes and the gateways of Tahoe-LAFS, all on this machine's loopback or the nodes far away. It starts
-// them, and ends the other scene, if they do not run yet, or not all of them any more.
+// scene returns the storage nodes and the gateways of Tahoe-LAFS, all on this machine's loopback or
+// the nodes far away. It starts them, and ends the other scene, if they do not run yet, or not all
+// of them any more.
 func (l *lab) scene(ctx context.Context, far bool) (*scene, error) {
 	if l.current != nil {
 		if (l.current.net != nil) == far && l.current.alive == l.nodes {

@@ -1,7 +1,8 @@
 //go:build linux
 
-// Grid compares Spillway with Tahoe-LAFS's own gateway on the same storage nodes, at hand and far away, and writes
-// scripts/grid/RESULTS.md. It needs root and Tahoe-LAFS, which scripts/tahoe/install installs.
+// Grid compares Spillway with Tahoe-LAFS's own gateway on the same storage nodes, at hand and far
+// away, and writes scripts/grid/RESULTS.md. It needs root and Tahoe-LAFS, which
+// scripts/tahoe/install installs.
 package main
 
 import (
@@ -94,11 +95,12 @@ func (c *cli) run(ctx context.Context) (err error) {
 	return report.Publish(filepath.Join(l.root, "scripts", "grid", "RESULTS.md"))
 }
 
-// ahead is by how much this process is nicer to itself than to the programs it starts: a network does not wait for a processor
-// that its servers have.
+// ahead is by how much this process is nicer to itself than to the programs it starts: a network
+// does not wait for a processor that its servers have.
 const ahead = 10
 
-// goAhead starts this process anew with a higher priority, as Linux has one for each thread, unless it has it already.
+// goAhead starts this process anew with a higher priority, as Linux has one for each thread, unless
+// it has it already.
 func goAhead() error {
 	const usual = 20 // getpriority(2) returns 20 less the nice value
 	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)

@@ -34,8 +34,8 @@ type row struct {
 // side is one of the gateways that a row compares, or one way of treating it.
 type side struct {
 	name string
-	// prepare, if there is one, makes the scene what the side wants. A side that has one is measured in all rounds before the
-	// next side is.
+	// prepare, if there is one, makes the scene what the side wants. A side that has one is
+	// measured in all rounds before the next side is.
 	prepare func(context.Context, *scene) error
 	// measure returns one value for each of the row's quantities.
 	measure func(context.Context, *scene) ([]float64, error)
@@ -105,8 +105,8 @@ func wholeFile(start open) func(context.Context, *scene) ([]float64, error) {
 	}
 }
 
-// getLarge gets the large file. Costs are the CPU of the gateway and of the storage nodes, in seconds a gigabyte, and the gateway's peak
-// RSS in MiB.
+// getLarge gets the large file. Costs are the CPU of the gateway and of the storage nodes, in
+// seconds a gigabyte, and the gateway's peak RSS in MiB.
 func getLarge(ctx context.Context, s *scene, start open) (got fetched, costs []float64, err error) {
 	g, err := start(ctx, s)
 	if err != nil {
@@ -208,7 +208,8 @@ func coldRanges(start open) func(context.Context, *scene) ([]float64, error) {
 	}
 }
 
-// openSmall gets a span of each of the small files and returns what the answers cost the gateway and the storage nodes.
+// openSmall gets a span of each of the small files and returns what the answers cost the gateway
+// and the storage nodes.
 func (s *scene) openSmall(ctx context.Context, start open, span sink.Span, took func(fetched)) (gateway, servers time.Duration, err error) {
 	g, err := start(ctx, s)
 	if err != nil {
@@ -247,7 +248,8 @@ var both = []compare.Quantity{
 
 const quotient = 2 // of both
 
-// compareBoth gets the medium file through Spillway and then through Tahoe-LAFS. It ends Spillway's download early if cut says so.
+// compareBoth gets the medium file through Spillway and then through Tahoe-LAFS. It ends Spillway's
+// download early if cut says so.
 func compareBoth(cut bool) func(context.Context, *scene) ([]float64, error) {
 	return func(ctx context.Context, s *scene) ([]float64, error) {
 		g, err := ourGateway(ctx, s)
@@ -277,7 +279,8 @@ func compareBoth(cut bool) func(context.Context, *scene) ([]float64, error) {
 func linked(link distance.Link) func(context.Context, *scene) error {
 	return func(ctx context.Context, s *scene) error {
 		s.setLinks(link)
-		// Tahoe-LAFS's gateway keeps its connections, which are to have found out about the new distance.
+		// Tahoe-LAFS's gateway keeps its connections, which are to have found out about the new
+		// distance.
 		_, err := s.fetch(ctx, s.theirs()[0], s.small[0], download{cut: time.Second})
 		return err
 	}
@@ -406,7 +409,8 @@ func faultRow(s scale) row {
 	}
 }
 
-// disturbed gets the large file while something happens to a storage node that is in use, and heals it afterwards.
+// disturbed gets the large file while something happens to a storage node that is in use, and heals
+// it afterwards.
 func disturbed(link distance.Link, happen, heal func(ctx context.Context, s *scene, server int) error) func(context.Context, *scene) ([]float64, error) {
 	return func(ctx context.Context, s *scene) ([]float64, error) {
 		s.setLinks(link)

@@ -320,7 +320,8 @@ func (s *scene) measuring(g *gateway, f func() error) (u used, err error) {
 	return u, err
 }
 
-// inUse returns the storage node that has sent most since traffic was taken, and how many have sent a twentieth of all or more.
+// inUse returns the storage node that has sent most since traffic was taken, and how many have sent
+// a twentieth of all or more.
 func (s *scene) inUse(before []int64) (busiest, used int) {
 	now := s.traffic()
 	var total int64

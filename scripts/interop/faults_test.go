@@ -26,31 +26,31 @@ func TestFaults(t *testing.T) {
 	need.Linux(t) // says how much a node has read
 	g := startGrid(t)
 	urls := g.urls(t)
-	// What is not read yet of a file is not decoded yet either: there is no room for it in the spool, and a
-	// pipe takes no more than its reader does. So nodes are in use when one fails.
+	// What is not read yet of a file is not decoded yet either: there is no room for it in the
+	// spool, and a pipe takes no more than its reader does. So nodes are in use when one fails.
 	const size = 64 << 20
 	gw := gateway.Start(t, urls, "--spool-size", "24MiB")
-	upload := func(seed byte) (cap string, want sample.Sum) {
+	upload := func(seed byte) (readCap string, want sample.Sum) {
 		file, want := sample.Write(t, seed, size)
 		return gateway.Put(t, urls, file, "--k", "3", "--n", "5"), want
 	}
-	readers := map[string]func(t *testing.T, cap string) io.Reader{
-		"HTTP": func(t *testing.T, cap string) io.Reader { return overHTTP(t, gw.File(cap)) },
-		"get":  func(t *testing.T, cap string) io.Reader { return overPipe(t, urls, cap) },
+	readers := map[string]func(t *testing.T, readCap string) io.Reader{
+		"HTTP": func(t *testing.T, readCap string) io.Reader { return overHTTP(t, gw.File(readCap)) },
+		"get":  func(t *testing.T, readCap string) io.Reader { return overPipe(t, urls, readCap) },
 	}
 
-	cap, want := upload(20)
+	readCap, want := upload(20)
 	for name, open := range readers {
 		t.Run("Killed/"+name, func(t *testing.T) {
 			var node int
-			g.readThrough(t, open(t, cap), want, func(busiest int) {
+			g.readThrough(t, open(t, readCap), want, func(busiest int) {
 				node = busiest
 				signal(t, g.PIDs[node], syscall.SIGKILL)
 			})
 			g.start(t, node)
 		})
 		t.Run("Stopped/"+name, func(t *testing.T) {
-			g.readThrough(t, open(t, cap), want, func(busiest int) {
+			g.readThrough(t, open(t, readCap), want, func(busiest int) {
 				signal(t, g.PIDs[busiest], syscall.SIGSTOP)
 				t.Cleanup(func() { signal(t, g.PIDs[busiest], syscall.SIGCONT) })
 			})
@@ -58,12 +58,12 @@ func TestFaults(t *testing.T) {
 	}
 	seed := byte(21)
 	for name, open := range readers {
-		cap, want := upload(seed)
+		readCap, want := upload(seed)
 		seed++
 		t.Run("Corrupt/"+name, func(t *testing.T) {
-			shares := sharesOf(t, g, cap)
+			shares := sharesOf(t, g, readCap)
 			var node int
-			g.readThrough(t, open(t, cap), want, func(busiest int) {
+			g.readThrough(t, open(t, readCap), want, func(busiest int) {
 				node = busiest
 				for _, share := range shares {
 					if filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(share)))) == g.Storage[node] {
@@ -107,10 +107,10 @@ func overHTTP(t *testing.T, url string) io.Reader {
 }
 
 // overPipe is the standard output of `spillway get`.
-func overPipe(t *testing.T, servers []string, cap string) io.Reader {
+func overPipe(t *testing.T, servers []string, readCap string) io.Reader {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
-	cmd := gateway.Command(ctx, t, append(append([]string{"get"}, gateway.ServerFlags(servers)...), cap)...)
+	cmd := gateway.Command(ctx, t, append(append([]string{"get"}, gateway.ServerFlags(servers)...), readCap)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -135,8 +135,9 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// readThrough reads a file to its end and checks it. When a quarter of it has been read it calls fault with the number of the
-// storage node that has read most for it. It logs how long the reader had to wait at most.
+// readThrough reads a file to its end and checks it. When a quarter of it has been read it calls
+// fault with the number of the storage node that has read most for it. It logs how long the reader
+// had to wait at most.
 func (g *grid) readThrough(t *testing.T, r io.Reader, want sample.Sum, fault func(busiest int)) {
 	t.Helper()
 	before := make([]int64, len(g.PIDs))

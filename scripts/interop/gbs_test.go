@@ -58,18 +58,18 @@ func TestGBS(t *testing.T) {
 	t.Run("SpillwayPut", func(t *testing.T) {
 		for _, size := range sizes {
 			file, want := sample.Write(t, 4, size)
-			cap := gateway.Put(t, urls, file)
-			readByTahoe(t, g, cap, size, want)
-			readBySpillway(t, urls, gw, cap, size, want)
+			readCap := gateway.Put(t, urls, file)
+			readByTahoe(t, g, readCap, size, want)
+			readBySpillway(t, urls, gw, readCap, size, want)
 		}
 	})
 	t.Run("Mixed", func(t *testing.T) {
 		const size = 2_000_000
 		mixed := append(slices.Clone(g.Storage[:2]), urls[2:]...)
 		file, want := sample.Write(t, 5, size)
-		cap := gateway.Put(t, mixed, file, "--k", "5", "--n", "5")
-		readByTahoe(t, g, cap, size, want)
-		readBySpillway(t, mixed, gw, cap, size, want)
+		readCap := gateway.Put(t, mixed, file, "--k", "5", "--n", "5")
+		readByTahoe(t, g, readCap, size, want)
+		readBySpillway(t, mixed, gw, readCap, size, want)
 	})
 	t.Run("Check", func(t *testing.T) { check(t, g, urls) })
 	t.Run("Leases", func(t *testing.T) { leases(t, g, urls) })
@@ -86,23 +86,23 @@ func leases(t *testing.T, g *grid, urls []string) {
 		"--convergence-file", filepath.Join(g.Client, "private", "convergence")}
 	for name, upload := range map[string]func(file string) string{
 		"spillway put, tahoe put": func(file string) string {
-			cap := gateway.Put(t, urls, file, secrets...)
-			if again := g.put(t, file); again != cap {
+			readCap := gateway.Put(t, urls, file, secrets...)
+			if again := g.put(t, file); again != readCap {
 				t.Errorf("the caps differ")
 			}
-			return cap
+			return readCap
 		},
 		"spillway put, tahoe check --add-lease": func(file string) string {
-			cap := gateway.Put(t, urls, file, secrets...)
-			g.tahoe(t, "check", "--add-lease", cap)
-			return cap
+			readCap := gateway.Put(t, urls, file, secrets...)
+			g.tahoe(t, "check", "--add-lease", readCap)
+			return readCap
 		},
 		"tahoe put, spillway put": func(file string) string {
-			cap := g.put(t, file)
-			if again := gateway.Put(t, urls, file, secrets...); again != cap {
+			readCap := g.put(t, file)
+			if again := gateway.Put(t, urls, file, secrets...); again != readCap {
 				t.Errorf("the caps differ")
 			}
-			return cap
+			return readCap
 		},
 	} {
 		file, _ := sample.Write(t, byte(len(name)), size)
@@ -122,19 +122,19 @@ func leases(t *testing.T, g *grid, urls []string) {
 	}
 }
 
-// corrupt: the operator of a server that holds a bad share is told, once. As few shares are good as can be, so
-// that no reader gets by without a bad one.
+// corrupt: the operator of a server that holds a bad share is told, once. As few shares are good as
+// can be, so that no reader gets by without a bad one.
 func corrupt(t *testing.T, g *grid, gw *gateway.Gateway) {
 	const size = 5_000_000
 	file, want := sample.Write(t, 9, size)
-	cap := g.put(t, file)
+	readCap := g.put(t, file)
 	const k = 3
-	shares := sharesOf(t, g, cap)
+	shares := sharesOf(t, g, readCap)
 	for _, share := range shares[k:] {
 		flipByte(t, share)
 	}
 	si := filepath.Base(filepath.Dir(shares[0]))
-	resp, err := http.Get(gw.File(cap))
+	resp, err := http.Get(gw.File(readCap))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func corrupt(t *testing.T, g *grid, gw *gateway.Gateway) {
 // refused: a wrong swissnum and a wrong key are told, and no secret is.
 func refused(t *testing.T, g *grid, urls []string) {
 	file, _ := sample.Write(t, 7, 1000)
-	cap := g.put(t, file)
+	readCap := g.put(t, file)
 	key, swissnum, _ := strings.Cut(strings.TrimSuffix(urls[0], "#v=1"), "@")
 	_, swissnum, _ = strings.Cut(swissnum, "/")
 	const wrong = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -180,7 +180,7 @@ func refused(t *testing.T, g *grid, urls []string) {
 		"key":      {strings.TrimPrefix(key, "pb://"), wrong, "another server answers"},
 	} {
 		url := strings.Replace(urls[0], test.from, test.to, 1)
-		for _, args := range [][]string{{"get", "--server", url, cap}, {"put", "--server", url, file}, {"check", "--json", "--server", url, cap}} {
+		for _, args := range [][]string{{"get", "--server", url, readCap}, {"put", "--server", url, file}, {"check", "--json", "--server", url, readCap}} {
 			out, err := gateway.Run(t, args...)
 			if err == nil || !strings.Contains(out+err.Error(), test.want) || strings.Contains(out+err.Error(), swissnum) {
 				t.Errorf("%s: spillway %s: %v\n%s", name, args[0], err, out)

@@ -39,10 +39,10 @@ func TestGridFile(t *testing.T) {
 	gw := gateway.Start(t, nil, "--grid", file)
 	const size = 5_000_000
 	name, want := sample.Write(t, 11, size)
-	cap := g.put(t, name)
-	t.Run("Get", func(t *testing.T) { readByGrid(t, file, gw, cap, size, want) })
+	readCap := g.put(t, name)
+	t.Run("Get", func(t *testing.T) { readByGrid(t, file, gw, readCap, size, want) })
 	t.Run("Ping", func(t *testing.T) {
-		report, err := ping(t, file, cap)
+		report, err := ping(t, file, readCap)
 		if err != nil || report.Unreachable != 0 || report.Shares.Needed != 3 || report.Shares.Total != 10 {
 			t.Errorf("%+v, %v", report, err)
 		}
@@ -51,7 +51,7 @@ func TestGridFile(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 			var held []int
-			for _, share := range sharesOf(t, g, cap) {
+			for _, share := range sharesOf(t, g, readCap) {
 				if strings.HasPrefix(share, g.Storage[i]+"/") {
 					var num int
 					if err := json.Unmarshal([]byte(filepath.Base(share)), &num); err != nil {
@@ -68,9 +68,9 @@ func TestGridFile(t *testing.T) {
 	})
 	t.Run("Put", func(t *testing.T) {
 		name, want := sample.Write(t, 12, size)
-		cap := gateway.Put(t, nil, name, "--grid", file)
-		readByTahoe(t, g, cap, size, want)
-		readByGrid(t, file, gw, cap, size, want)
+		readCap := gateway.Put(t, nil, name, "--grid", file)
+		readByTahoe(t, g, readCap, size, want)
+		readByGrid(t, file, gw, readCap, size, want)
 	})
 	t.Run("TahoeGetFromSpillway", func(t *testing.T) { tahoeGetFromSpillway(t, g, gw) })
 
@@ -87,30 +87,31 @@ func TestGridFile(t *testing.T) {
 		})
 		// Three shares are left, on the new server.
 		name, want := sample.Write(t, 13, size)
-		cap := gateway.Put(t, nil, name, "--grid", file, "--n", "15")
-		for _, share := range sharesOf(t, g, cap) {
+		readCap := gateway.Put(t, nil, name, "--grid", file, "--n", "15")
+		for _, share := range sharesOf(t, g, readCap) {
 			if !strings.HasPrefix(share, g.Storage[odd]+"/") {
 				if err := os.Remove(share); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		readByGrid(t, file, gw, cap, size, want)
+		readByGrid(t, file, gw, readCap, size, want)
 	})
 
 	t.Run("PingUnreachable", func(t *testing.T) {
 		g.restart(t, 0, func() {
-			report, err := ping(t, file, cap)
+			report, err := ping(t, file, readCap)
 			if err == nil || report.Unreachable != 1 || report.Servers[0].Reachable || report.Servers[0].Error == "" {
 				t.Errorf("%+v, %v", report, err)
 			}
 		})
 	})
 
-	// What readers and the operator are told when one node has shares, one refuses the swissnum and three are gone.
+	// What readers and the operator are told when one node has shares, one refuses the swissnum and
+	// three are gone.
 	t.Run("TooFew", func(t *testing.T) {
 		name, _ := sample.Write(t, 14, size)
-		cap := g.put(t, name)
+		readCap := g.put(t, name)
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +131,7 @@ func TestGridFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		resp, err := http.Get(gw.File(cap))
+		resp, err := http.Get(gw.File(readCap))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,15 +199,15 @@ func (g *grid) connected(t *testing.T) (count int) {
 }
 
 // readByGrid is readBySpillway with the servers of a grid file.
-func readByGrid(t *testing.T, file string, gw *gateway.Gateway, cap string, size int64, want sample.Sum) {
+func readByGrid(t *testing.T, file string, gw *gateway.Gateway, readCap string, size int64, want sample.Sum) {
 	t.Helper()
 	target := filepath.Join(t.TempDir(), "got")
-	if _, err := gateway.Run(t, "get", "--grid", file, cap, "-o", target); err != nil {
+	if _, err := gateway.Run(t, "get", "--grid", file, readCap, "-o", target); err != nil {
 		t.Error(err)
 	} else if got := sample.SumOfFile(t, target); got != want {
 		t.Errorf("spillway get: SHA-256 %s, want %s", got, want)
 	}
-	resp, err := http.Get(gw.File(cap))
+	resp, err := http.Get(gw.File(readCap))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,9 +235,9 @@ type pingReport struct {
 	} `json:"shares"`
 }
 
-func ping(t *testing.T, file, cap string) (report pingReport, _ error) {
+func ping(t *testing.T, file, readCap string) (report pingReport, _ error) {
 	t.Helper()
-	out, err := gateway.Run(t, "grid", "ping", "--json", "--grid", file, cap)
+	out, err := gateway.Run(t, "grid", "ping", "--json", "--grid", file, readCap)
 	if e := json.Unmarshal([]byte(out), &report); e != nil {
 		t.Fatalf("%v\n%s", e, out)
 	}

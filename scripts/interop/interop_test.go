@@ -42,8 +42,8 @@ func TestInterop(t *testing.T) {
 			}
 			for _, size := range some {
 				file, want := sample.Write(t, 3, size)
-				cap := g.put(t, file)
-				readBySpillway(t, g.Storage, gw, cap, size, want)
+				readCap := g.put(t, file)
+				readBySpillway(t, g.Storage, gw, readCap, size, want)
 			}
 		})
 	}
@@ -62,9 +62,9 @@ func TestInterop(t *testing.T) {
 			}
 			for _, size := range some {
 				file, want := sample.Write(t, 4, size)
-				cap := gateway.Put(t, g.Storage, file, options...)
-				readByTahoe(t, g, cap, size, want)
-				readBySpillway(t, g.Storage, gw, cap, size, want)
+				readCap := gateway.Put(t, g.Storage, file, options...)
+				readByTahoe(t, g, readCap, size, want)
+				readBySpillway(t, g.Storage, gw, readCap, size, want)
 			}
 		})
 	}
@@ -75,16 +75,16 @@ func TestInterop(t *testing.T) {
 }
 
 // readBySpillway gets a file with `spillway get`, and over HTTP with a gateway.
-func readBySpillway(t *testing.T, servers []string, gw *gateway.Gateway, cap string, size int64, want sample.Sum) {
+func readBySpillway(t *testing.T, servers []string, gw *gateway.Gateway, readCap string, size int64, want sample.Sum) {
 	t.Helper()
 	target := filepath.Join(t.TempDir(), "got")
-	if _, err := gateway.Run(t, append(append([]string{"get"}, gateway.ServerFlags(servers)...), cap, "-o", target)...); err != nil {
+	if _, err := gateway.Run(t, append(append([]string{"get"}, gateway.ServerFlags(servers)...), readCap, "-o", target)...); err != nil {
 		t.Errorf("%d bytes: %v", size, err)
 	} else if got := sample.SumOfFile(t, target); got != want {
 		t.Errorf("%d bytes: spillway get: SHA-256 %s, want %s", size, got, want)
 	}
 
-	resp, err := http.Get(gw.File(cap))
+	resp, err := http.Get(gw.File(readCap))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,12 +98,12 @@ func readBySpillway(t *testing.T, servers []string, gw *gateway.Gateway, cap str
 }
 
 // readByTahoe gets a file with `tahoe get` and has Tahoe-LAFS verify every share.
-func readByTahoe(t *testing.T, g *grid, cap string, size int64, want sample.Sum) {
+func readByTahoe(t *testing.T, g *grid, readCap string, size int64, want sample.Sum) {
 	t.Helper()
-	if got := sample.SumOf(t, bytes.NewReader(g.tahoe(t, "get", cap))); got != want {
+	if got := sample.SumOf(t, bytes.NewReader(g.tahoe(t, "get", readCap))); got != want {
 		t.Errorf("%d bytes: tahoe get: SHA-256 %s, want %s", size, got, want)
 	}
-	if strings.HasPrefix(cap, "URI:LIT:") {
+	if strings.HasPrefix(readCap, "URI:LIT:") {
 		return
 	}
 	var answer struct {
@@ -114,7 +114,7 @@ func readByTahoe(t *testing.T, g *grid, cap string, size int64, want sample.Sum)
 			Corrupt     int  `json:"count-corrupt-shares"`
 		} `json:"results"`
 	}
-	raw := g.tahoe(t, "check", "--verify", "--raw", cap)
+	raw := g.tahoe(t, "check", "--verify", "--raw", readCap)
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		t.Fatalf("tahoe check: %v\n%s", err, raw)
 	}
@@ -142,16 +142,16 @@ func sameCap(t *testing.T, g *grid) {
 func tahoeGetFromSpillway(t *testing.T, g *grid, gw *gateway.Gateway) {
 	const size = 5_000_000
 	file, want := sample.Write(t, 6, size)
-	cap := g.put(t, file)
+	readCap := g.put(t, file)
 	node := t.TempDir()
 	if err := os.WriteFile(filepath.Join(node, "node.url"), []byte(gw.URL+"/\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := sample.SumOf(t, bytes.NewReader(g.tahoeOn(t, node, "get", cap))); got != want {
+	if got := sample.SumOf(t, bytes.NewReader(g.tahoeOn(t, node, "get", readCap))); got != want {
 		t.Errorf("tahoe get: SHA-256 %s, want %s", got, want)
 	}
 	target := filepath.Join(t.TempDir(), "got")
-	g.tahoe(t, "get", "--node-url", gw.URL, cap, target)
+	g.tahoe(t, "get", "--node-url", gw.URL, readCap, target)
 	if got := sample.SumOfFile(t, target); got != want {
 		t.Errorf("tahoe get --node-url: SHA-256 %s, want %s", got, want)
 	}
@@ -161,9 +161,9 @@ func tahoeGetFromSpillway(t *testing.T, g *grid, gw *gateway.Gateway) {
 // fewer than k shares are wholly good.
 func check(t *testing.T, g *grid, servers []string) {
 	file, _ := sample.Write(t, 8, 300_000)
-	cap := g.put(t, file)
+	readCap := g.put(t, file)
 	args := append([]string{"check", "--json"}, gateway.ServerFlags(servers)...)
-	args = append(args, cap)
+	args = append(args, readCap)
 
 	out, err := gateway.Run(t, args...)
 	if err != nil {
@@ -173,7 +173,7 @@ func check(t *testing.T, g *grid, servers []string) {
 		t.Errorf("check --json printed\n%s", out)
 	}
 
-	shares := sharesOf(t, g, cap)
+	shares := sharesOf(t, g, readCap)
 	if len(shares) != 10 {
 		t.Fatalf("%d shares, want 10", len(shares))
 	}
@@ -191,12 +191,12 @@ func check(t *testing.T, g *grid, servers []string) {
 }
 
 // sharesOf returns the share files of a cap's file on all storage nodes.
-func sharesOf(t *testing.T, g *grid, cap string) []string {
+func sharesOf(t *testing.T, g *grid, readCap string) []string {
 	t.Helper()
 	var description struct {
 		StorageIndex string `json:"storage-index"`
 	}
-	raw := g.tahoe(t, "check", "--raw", cap)
+	raw := g.tahoe(t, "check", "--raw", readCap)
 	if err := json.Unmarshal(raw, &description); err != nil {
 		t.Fatalf("tahoe check: %v\n%s", err, raw)
 	}

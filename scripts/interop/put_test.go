@@ -17,7 +17,8 @@ import (
 	"spillway/scripts/internal/sample"
 )
 
-// TestPut is about where shares go, and what becomes of an upload when storage nodes are dead or die.
+// TestPut is about where shares go, and what becomes of an upload when storage nodes are dead or
+// die.
 func TestPut(t *testing.T) {
 	g := startGrid(t)
 	file := filepath.Join(t.TempDir(), "grid.yaml")
@@ -32,7 +33,8 @@ func TestPut(t *testing.T) {
 	t.Run("Dead", func(t *testing.T) { dead(t, g, put) })
 }
 
-// order returns the storage nodes in the order in which Tahoe-LAFS's client searches them for a file's shares.
+// order returns the storage nodes in the order in which Tahoe-LAFS's client searches them for a
+// file's shares.
 func (g *grid) order(t *testing.T, si string) (order []int) {
 	t.Helper()
 	const program = `
@@ -60,10 +62,11 @@ print(*sorted(range(len(seeds)), key=lambda i: hashutil.permute_server_hash(si, 
 	return order
 }
 
-// where returns the storage index of a cap's file, and for each storage node the shares that it holds.
-func (g *grid) where(t *testing.T, cap string) (si string, nums [][]int) {
+// where returns the storage index of a cap's file, and for each storage node the shares that it
+// holds.
+func (g *grid) where(t *testing.T, readCap string) (si string, nums [][]int) {
 	t.Helper()
-	si = filepath.Base(filepath.Dir(sharesOf(t, g, cap)[0]))
+	si = filepath.Base(filepath.Dir(sharesOf(t, g, readCap)[0]))
 	return si, g.holds(t, si)
 }
 
@@ -105,8 +108,8 @@ func (g *grid) files(t *testing.T, nodes ...int) (files []string) {
 	return files
 }
 
-// placement: share i goes to the i-th node of Tahoe-LAFS's own order, and then around again. The same
-// file goes where Tahoe-LAFS searches first, which is also where Tahoe-LAFS puts it: it
+// placement: share i goes to the i-th node of Tahoe-LAFS's own order, and then around again. The
+// same file goes where Tahoe-LAFS searches first, which is also where Tahoe-LAFS puts it: it
 // chooses among the first 2n nodes, any of them.
 func placement(t *testing.T, g *grid, put []string) {
 	for seed := range 2 {
@@ -130,8 +133,8 @@ func placement(t *testing.T, g *grid, put []string) {
 	defer g.configure(t, shape{K: 3, Happy: 1, N: 10, Segment: 1 << 20, Layout: 1})
 	for seed := range 3 {
 		file, _ := sample.Write(t, byte(30+seed), 5000)
-		cap := g.put(t, file)
-		si, nums := g.where(t, cap)
+		readCap := g.put(t, file)
+		si, nums := g.where(t, readCap)
 		order := g.order(t, si)
 		holder := func(place int) bool { return len(nums[order[place]]) > 0 }
 		if !holder(0) && !holder(1) {
@@ -143,7 +146,7 @@ func placement(t *testing.T, g *grid, put []string) {
 			}
 		}
 		out, err := gateway.Run(t, append(put, "--k", "1", "--n", "1", file)...)
-		if err != nil || strings.TrimSpace(out) != cap {
+		if err != nil || strings.TrimSpace(out) != readCap {
 			t.Fatalf("another cap, %v", err)
 		}
 		if nums = g.holds(t, si); !holder(0) {
@@ -156,15 +159,15 @@ func placement(t *testing.T, g *grid, put []string) {
 func existing(t *testing.T, g *grid, put []string) {
 	const size = 300_000
 	file, want := sample.Write(t, 40, size)
-	cap := g.put(t, file)
-	_, before := g.where(t, cap)
-	shares := sharesOf(t, g, cap)
+	readCap := g.put(t, file)
+	_, before := g.where(t, readCap)
+	shares := sharesOf(t, g, readCap)
 	for _, share := range shares[:4] {
 		if err := os.Remove(share); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if out, err := gateway.Run(t, append(put, file)...); err != nil || strings.TrimSpace(out) != cap {
+	if out, err := gateway.Run(t, append(put, file)...); err != nil || strings.TrimSpace(out) != readCap {
 		t.Fatalf("another cap, %v", err)
 	}
 	for _, share := range shares[4:] {
@@ -172,10 +175,10 @@ func existing(t *testing.T, g *grid, put []string) {
 			t.Error(err)
 		}
 	}
-	if again := sharesOf(t, g, cap); len(again) != len(shares) {
+	if again := sharesOf(t, g, readCap); len(again) != len(shares) {
 		t.Errorf("%d shares where there were %d: %v", len(again), len(shares), before)
 	}
-	readByTahoe(t, g, cap, size, want)
+	readByTahoe(t, g, readCap, size, want)
 }
 
 // frozen: a node that does not answer is done without, if that is allowed.
@@ -192,26 +195,26 @@ func frozen(t *testing.T, g *grid, put []string) {
 	if err != nil || !strings.Contains(log, `msg="server failed"`) || !strings.Contains(log, "server=s0") {
 		t.Fatalf("%v: %s", err, log)
 	}
-	cap := strings.TrimSpace(out)
-	if _, nums := g.where(t, cap); len(nums[0]) != 0 {
+	readCap := strings.TrimSpace(out)
+	if _, nums := g.where(t, readCap); len(nums[0]) != 0 {
 		t.Errorf("the frozen node holds %v", nums[0])
 	}
-	readByTahoe(t, g, cap, size, want)
+	readByTahoe(t, g, readCap, size, want)
 }
 
-// killed: a node dies in the middle of the upload. That costs its shares if the others are enough, else
-// the upload, of which nothing is left.
+// killed: a node dies in the middle of the upload. That costs its shares if the others are enough,
+// else the upload, of which nothing is left.
 func killed(t *testing.T, g *grid, put []string) {
 	const size = 60_000_000
 	file, want := sample.Write(t, 42, size)
 	for _, happy := range []string{"5", "4"} {
 		before := g.files(t, 0, 1, 2, 3, 4)
-		var cap, log string
+		var readCap, log string
 		var err error
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			cap, log, err = gateway.RunBoth(t, append(put, "--happy", happy, file)...)
+			readCap, log, err = gateway.RunBoth(t, append(put, "--happy", happy, file)...)
 		}()
 		gateway.Await(t, "upload that has begun", func() bool {
 			found, _ := filepath.Glob(filepath.Join(g.Storage[1], "shares", "incoming", "*", "*", "*"))
@@ -222,7 +225,7 @@ func killed(t *testing.T, g *grid, put []string) {
 			if err != nil || !strings.Contains(log, "server=s1") {
 				t.Fatalf("%v: %s", err, log)
 			}
-			readByTahoeUnhealthy(t, g, strings.TrimSpace(cap), want)
+			readByTahoeUnhealthy(t, g, strings.TrimSpace(readCap), want)
 			continue
 		}
 		if err == nil || !strings.Contains(err.Error()+log, "5 of 5 must hold shares of their own, 4 would; failed: s1: share ") ||
@@ -236,9 +239,9 @@ func killed(t *testing.T, g *grid, put []string) {
 }
 
 // readByTahoeUnhealthy gets a file of which shares are missing.
-func readByTahoeUnhealthy(t *testing.T, g *grid, cap string, want sample.Sum) {
+func readByTahoeUnhealthy(t *testing.T, g *grid, readCap string, want sample.Sum) {
 	t.Helper()
-	if got := sample.SumOf(t, bytes.NewReader(g.tahoe(t, "get", cap))); got != want {
+	if got := sample.SumOf(t, bytes.NewReader(g.tahoe(t, "get", readCap))); got != want {
 		t.Errorf("tahoe get: SHA-256 %s, want %s", got, want)
 	}
 	var answer struct {
@@ -248,7 +251,7 @@ func readByTahoeUnhealthy(t *testing.T, g *grid, cap string, want sample.Sum) {
 			Hosts   int `json:"count-good-share-hosts"`
 		} `json:"results"`
 	}
-	if err := json.Unmarshal(g.tahoe(t, "check", "--verify", "--raw", cap), &answer); err != nil {
+	if err := json.Unmarshal(g.tahoe(t, "check", "--verify", "--raw", readCap), &answer); err != nil {
 		t.Fatal(err)
 	}
 	if r := answer.Results; r.Good < 8 || r.Corrupt != 0 || r.Hosts != 4 {

@@ -17,7 +17,8 @@ import (
 	"spillway/scripts/internal/sample"
 )
 
-// TestS3 writes into and reads from the buckets of a real S3 server, alone and beside storage directories.
+// TestS3 writes into and reads from the buckets of a real S3 server, alone and beside storage
+// directories.
 func TestS3(t *testing.T) {
 	server := s3test.Start(t)
 	var servers []string
@@ -28,10 +29,10 @@ func TestS3(t *testing.T) {
 	gw := gateway.Start(t, mixed)
 	for _, size := range []int64{0, 55, 56, 1000, 2*1048578 + 1, 5_000_000, 60_000_000} {
 		file, want := sample.Write(t, 11, size)
-		cap := gateway.Put(t, mixed, file, "--k", "3", "--n", "10")
-		readBySpillway(t, mixed, gw, cap, size, want)
+		readCap := gateway.Put(t, mixed, file, "--k", "3", "--n", "10")
+		readBySpillway(t, mixed, gw, readCap, size, want)
 		// The six shares of the buckets are enough.
-		readBySpillway(t, []string{mixed[0], mixed[2], mixed[4]}, gw, cap, size, want)
+		readBySpillway(t, []string{mixed[0], mixed[2], mixed[4]}, gw, readCap, size, want)
 	}
 }
 
@@ -89,12 +90,12 @@ func TestS3Dies(t *testing.T) {
 	const size = 30_000_000
 	file, want := sample.Write(t, 12, size)
 	direct := []string{dying.Bucket(t, "shares"), cut.Bucket(t, "shares"), well.Bucket(t, "shares"), t.TempDir()}
-	cap := gateway.Put(t, direct, file, "--k", "3", "--n", "4")
+	readCap := gateway.Put(t, direct, file, "--k", "3", "--n", "4")
 
 	servers := append([]string(nil), direct...)
 	servers[1] = strings.Replace(direct[1], cut.Host, proxy.Addr, 1)
 	gw := gateway.Start(t, servers)
-	resp, err := http.Get(gw.File(cap))
+	resp, err := http.Get(gw.File(readCap))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func TestS3Dies(t *testing.T) {
 	if proxy.Cuts() == 0 {
 		t.Error("nothing was cut")
 	}
-	for _, secret := range []string{strings.Split(cap, ":")[2], s3test.SecretKey, s3test.AccessKey} {
+	for _, secret := range []string{strings.Split(readCap, ":")[2], s3test.SecretKey, s3test.AccessKey} {
 		if strings.Contains(gw.Log(), secret) {
 			t.Error("the log holds a secret")
 		}
@@ -118,20 +119,20 @@ func TestS3Refused(t *testing.T) {
 	server := s3test.Start(t)
 	url := server.Bucket(t, "shares")
 	file, _ := sample.Write(t, 13, 100_000)
-	cap := gateway.Put(t, []string{url}, file)
+	readCap := gateway.Put(t, []string{url}, file)
 	for name, test := range map[string]struct{ url, secret, want string }{
 		"secret": {url, "a-wrong-secret-of-the-tests", "refuses the AWS credentials"},
 		"bucket": {strings.Replace(url, "shares", "nobody-made-this", 1), s3test.SecretKey, "no such bucket"},
 		"URL":    {strings.Replace(url, "shares", "key:"+s3test.SecretKey+"@shares", 1), s3test.SecretKey, "credentials have no place in the URL"},
 	} {
 		t.Setenv("AWS_SECRET_ACCESS_KEY", test.secret)
-		for _, args := range [][]string{{"get", "--server", test.url, cap}, {"put", "--server", test.url, file}, {"check", "--json", "--server", test.url, cap}} {
+		for _, args := range [][]string{{"get", "--server", test.url, readCap}, {"put", "--server", test.url, file}, {"check", "--json", "--server", test.url, readCap}} {
 			out, err := gateway.Run(t, args...)
 			if err == nil {
 				t.Errorf("%s: spillway %s succeeds", name, args[0])
 				continue
 			}
-			if text := out + err.Error(); !strings.Contains(text, test.want) || strings.Contains(text, test.secret) || strings.Contains(text, cap) {
+			if text := out + err.Error(); !strings.Contains(text, test.want) || strings.Contains(text, test.secret) || strings.Contains(text, readCap) {
 				t.Errorf("%s: spillway %s: %v\n%s", name, args[0], err, out)
 			}
 		}

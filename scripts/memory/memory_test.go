@@ -55,16 +55,17 @@ func TestManyStalledClients(t *testing.T) {
 	need.Linux(t)
 	need.Disk(t, "20 GB of files")
 	const files, size, limit = 200, 100 * mb, 48 * mb
-	storage, cap, _ := store(t, size)
+	storage, readCap, _ := store(t, size)
 	caps := make([]string, files)
 	for i := range caps {
-		caps[i] = twin(t, storage, cap, i)
+		caps[i] = twin(t, storage, readCap, i)
 	}
 	g := gateway.Start(t, storage, "--spool-size", "24GiB")
-	for _, cap := range caps {
-		request(t, g, cap, size)
+	for _, readCap := range caps {
+		request(t, g, readCap, size)
 	}
-	for spooled := int64(1); spooled <= files; spooled++ { // each with a patience of its own: the disk may be slow
+	// each with a patience of its own: the disk may be slow
+	for spooled := int64(1); spooled <= files; spooled++ {
 		gateway.Await(t, fmt.Sprintf("%d MB of all files", spooled*size/mb), func() bool {
 			var bytes int64
 			for _, e := range g.Spool(t) {
@@ -86,11 +87,11 @@ func TestManyStalledClients(t *testing.T) {
 
 // twin makes the shares of cap those of another cap as well, and returns it. Its key, and so
 // its plaintext, differs; the crypttext, which the shares prove, is the same.
-func twin(t *testing.T, storage []string, cap string, i int) string {
-	fields := strings.Split(cap, ":")
+func twin(t *testing.T, storage []string, readCap string, i int) string {
+	fields := strings.Split(readCap, ":")
 	fields[2] = strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(fmt.Appendf(nil, "%016d", i)))
 	other := strings.Join(fields, ":")
-	from, to := shares(t, cap), shares(t, other)
+	from, to := shares(t, readCap), shares(t, other)
 	for _, dir := range storage {
 		entries, err := os.ReadDir(filepath.Join(dir, from))
 		if err != nil {
@@ -110,11 +111,11 @@ func twin(t *testing.T, storage []string, cap string, i int) string {
 
 // shares returns the directory of a cap's shares within each storage directory.
 func shares(t *testing.T, text string) string {
-	cap, err := caps.Parse(text)
+	readCap, err := caps.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, _ := cap.Verifier()
+	v, _ := readCap.Verifier()
 	si := v.StorageIndex.String()
 	return filepath.Join("shares", si[:2], si)
 }
@@ -132,9 +133,9 @@ func check(t *testing.T, size int64, m memory, limit int64) {
 // nothing, waits until the file is decoded to its end all the same and returns
 // what memory that took. In the end the client reads on and must get every byte.
 func stalled(t *testing.T, size int64) memory {
-	storage, cap, want := store(t, size)
+	storage, readCap, want := store(t, size)
 	g := gateway.Start(t, storage)
-	body := request(t, g, cap, size)
+	body := request(t, g, readCap, size)
 	g.AwaitSpooled(t, size)
 	m := measure(t, g.PID)
 	noMappedFile(t, g.PID)
@@ -144,30 +145,32 @@ func stalled(t *testing.T, size int64) memory {
 	return m
 }
 
-// store puts a file of size bytes and loses one primary share: one block of each segment is computed.
-func store(t *testing.T, size int64) (storage []string, cap string, want sample.Sum) {
+// store puts a file of size bytes and loses one primary share: one block of each segment is
+// computed.
+func store(t *testing.T, size int64) (storage []string, readCap string, want sample.Sum) {
 	file, want := sample.Write(t, 129, size)
 	for range 4 {
 		storage = append(storage, t.TempDir())
 	}
-	cap = gateway.Put(t, storage, file, "--k", "3", "--n", "4")
+	readCap = gateway.Put(t, storage, file, "--k", "3", "--n", "4")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(filepath.Join(storage[0], "shares")); err != nil {
 		t.Fatal(err)
 	}
-	return storage, cap, want
+	return storage, readCap, want
 }
 
-// request asks for a whole file and reads 4 KB of it. The body that it returns begins at the file's start.
-func request(t *testing.T, g *gateway.Gateway, cap string, size int64) io.Reader {
+// request asks for a whole file and reads 4 KB of it. The body that it returns begins at the file's
+// start.
+func request(t *testing.T, g *gateway.Gateway, readCap string, size int64) io.Reader {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	fmt.Fprintf(conn, "GET /uri/%s HTTP/1.1\r\nHost: spillway\r\n\r\n", cap)
+	fmt.Fprintf(conn, "GET /uri/%s HTTP/1.1\r\nHost: spillway\r\n\r\n", readCap)
 	resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 4096), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func newDownload(t *testing.T) download {
 	for i := range storage {
 		storage[i] = t.TempDir()
 	}
-	cap := gateway.Put(t, storage, file)
+	readCap := gateway.Put(t, storage, file)
 	// What is left are parity shares.
 	for _, dir := range storage[:7] {
 		if err := os.RemoveAll(filepath.Join(dir, "shares")); err != nil {
@@ -48,7 +48,7 @@ func newDownload(t *testing.T) download {
 	}
 	return download{
 		gateway: gateway.Start(t, storage),
-		cap:     cap,
+		cap:     readCap,
 		sum:     sum,
 		target:  filepath.Join(t.TempDir(), "download"),
 	}
@@ -167,6 +167,6 @@ func TestAria2Splits(t *testing.T) {
 }
 
 // redact keeps a cap, which the programs' messages repeat, out of the log.
-func redact(text []byte, cap string) string {
-	return strings.ReplaceAll(string(text), cap, "CAP")
+func redact(text []byte, readCap string) string {
+	return strings.ReplaceAll(string(text), readCap, "CAP")
 }

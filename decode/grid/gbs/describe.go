@@ -22,8 +22,8 @@ func (s *Server) Describe(ctx context.Context) (grid.Description, error) {
 	return d, nil
 }
 
-// firstConnections is how many requests are sent to a server at a time before the first byte of a file is there: for
-// its header and its UEB, then for blocks and hashes.
+// firstConnections is how many requests are sent to a server at a time before the first byte of a
+// file is there: for its header and its UEB, then for blocks and hashes.
 const firstConnections = 2
 
 // Connect asks for the version so many times at once.

@@ -32,10 +32,11 @@ const swissnum = "sw1ssnum-of-the-tests"
 type fake struct {
 	*httptest.Server
 
-	mu        sync.Mutex
-	hook      func(w http.ResponseWriter, r *http.Request) bool // if not nil, called first; true: it has answered
-	onVersion func(version map[any]any)                         // if not nil, changes the version
-	shares    map[string][]byte                                 // by "SI/NUM"
+	mu sync.Mutex
+	// if not nil, called first; true: it has answered
+	hook      func(w http.ResponseWriter, r *http.Request) bool
+	onVersion func(version map[any]any) // if not nil, changes the version
+	shares    map[string][]byte         // by "SI/NUM"
 	uploads   map[string]*fakeUpload
 	requests  []string              // method, path, range
 	leases    []string              // what was given as lease secrets

@@ -133,7 +133,8 @@ func TestReadFaults(t *testing.T) {
 	}
 }
 
-// TestReadAtEnd: a total in the Content-Range is welcome, and an end that is known to be one is an end.
+// TestReadAtEnd: a total in the Content-Range is welcome, and an end that is known to be one is an
+// end.
 func TestReadAtEnd(t *testing.T) {
 	f := start(t)
 	s := f.client(t)
@@ -446,8 +447,8 @@ func TestUploadRequests(t *testing.T) {
 	}
 }
 
-// TestUploadCancel: what was given to a write that is cancelled, or that is answered before it is sent, belongs
-// to its caller again, as the race detector sees.
+// TestUploadCancel: what was given to a write that is cancelled, or that is answered before it is
+// sent, belongs to its caller again, as the race detector sees.
 func TestUploadCancel(t *testing.T) {
 	for _, answered := range []bool{false, true} {
 		f := start(t)
@@ -590,8 +591,8 @@ func TestClosedConnections(t *testing.T) {
 	}
 }
 
-// TestStaleConnections: a server closes connections that nobody has used for a while, just when requests come by
-// them. They are made again at once by others, until a new one brings the answer.
+// TestStaleConnections: a server closes connections that nobody has used for a while, just when
+// requests come by them. They are made again at once by others, until a new one brings the answer.
 func TestStaleConnections(t *testing.T) {
 	for name, end := range map[string]func(w http.ResponseWriter){
 		"closed": cut,

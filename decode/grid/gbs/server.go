@@ -30,10 +30,12 @@ const (
 	maxConnections = 16               // to one server; further requests wait for one
 	idleTimeout    = 45 * time.Second // servers close a connection that is idle for 60
 	dialTimeout    = 10 * time.Second // for each location, and again for TLS
-	requestTimeout = time.Minute      // for the first request of an upload, which nobody else bounds
+	// for the first request of an upload, which nobody else bounds
+	requestTimeout = time.Minute
 	abortTimeout   = 10 * time.Second
 	maxHeader      = 32 << 10 // bytes of an answer's header; real ones have some 200
-	maxDiscard     = 4 << 10  // of an unwanted body that is read so that its connection can be used again
+	// of an unwanted body that is read so that its connection can be used again
+	maxDiscard = 4 << 10
 )
 
 // Server is one storage server. It keeps up to sixteen connections for 45 seconds after
@@ -42,11 +44,12 @@ type Server struct {
 	nurl      nurl
 	header    http.Header // of every request; holds the swissnum
 	transport *http.Transport
-	last      atomic.Int64                // the location that could be reached last
-	node      atomic.Pointer[grid.NodeID] // of the certificate that was seen last; nil before the first connection
-	received  atomic.Int64                // bytes
-	made      time.Time
-	moved     atomic.Int64 // when the server last took or said something, in nanoseconds since made
+	last      atomic.Int64 // the location that could be reached last
+	// of the certificate that was seen last; nil before the first connection
+	node     atomic.Pointer[grid.NodeID]
+	received atomic.Int64 // bytes
+	made     time.Time
+	moved    atomic.Int64 // when the server last took or said something, in nanoseconds since made
 }
 
 // Parse returns the Server that a URL names: pb://KEY@HOST:PORT/SWISSNUM#v=1, with
@@ -181,8 +184,8 @@ func (s *Server) do(ctx context.Context, method, path string, more http.Header, 
 	return resp, nil
 }
 
-// outgoing is a request's body. The transport may read it even when it has already returned, and may
-// begin anew.
+// outgoing is a request's body. The transport may read it even when it has already returned, and
+// may begin anew.
 type outgoing struct {
 	bytes   []byte
 	reading sync.WaitGroup // until nobody reads it any more

@@ -147,8 +147,8 @@ func (u *upload) take(p []byte, off int64) (now int, err error) {
 	return now, nil
 }
 
-// patch sends a range; none if b is empty. If the connection fails, which may have been idle for too
-// long, it sends the range once more: servers take the same bytes twice.
+// patch sends a range; none if b is empty. If the connection fails, which may have been idle for
+// too long, it sends the range once more: servers take the same bytes twice.
 func (u *upload) patch(b []byte, off int64, status int, answer any) error {
 	if len(b) == 0 {
 		return nil

@@ -20,11 +20,14 @@ import (
 type proxy struct {
 	*httptest.Server
 
-	mu       sync.Mutex
-	hook     func(w http.ResponseWriter, r *http.Request, forward http.Handler) // if not nil, answers
-	requests []string                                                           // method, query without values, range
-	open     int                                                                // connections
-	most     int                                                                // connections at a time
+	mu sync.Mutex
+	// if not nil, answers
+	hook func(w http.ResponseWriter, r *http.Request, forward http.Handler)
+	// method, query without values, range
+	requests []string
+	open     int // connections
+	// connections at a time
+	most int
 }
 
 // through starts a proxy that ends with the test, and returns it and the URL of a bucket behind it.

@@ -43,13 +43,14 @@ func (sh *share) Size() int64 { return sh.size.Load() }
 func (sh *share) Close() error { return nil }
 
 // maxLead is how many bytes the first ReadAt reads and drops in order to have the container's
-// header in the same request; the header of a share that begins further on costs a request of its own.
+// header in the same request; the header of a share that begins further on costs a request of its
+// own.
 const maxLead = 4 << 10
 
 // ReadAt sends one request for a closed range and reads the body straight into bufs. The first
-// ReadAt verifies the container's header too: the range then begins at the container's beginning, so
-// that one answer brings the header, the object's size and what was asked for. Only if it asks for
-// something far from the share's beginning, the header is read before it.
+// ReadAt verifies the container's header too: the range then begins at the container's beginning,
+// so that one answer brings the header, the object's size and what was asked for. Only if it asks
+// for something far from the share's beginning, the header is read before it.
 func (sh *share) ReadAt(ctx context.Context, off int64, bufs ...[]byte) (int, error) {
 	want := int64(0)
 	for _, b := range bufs {

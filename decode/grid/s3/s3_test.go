@@ -43,7 +43,8 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
-// run has this process trust a certificate for 127.0.0.1, which can be done only before the first one is verified.
+// run has this process trust a certificate for 127.0.0.1, which can be done only before the first
+// one is verified.
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "spillway-s3-")
 	if err != nil {
@@ -547,8 +548,9 @@ func TestRefused(t *testing.T) {
 		bucket string
 		want   string // "": no error
 	}{
-		"wrong secret":   {map[string]string{"AWS_SECRET_ACCESS_KEY": "another-secret-of-nobody"}, bucket, "refuses the AWS credentials"},
-		"wrong key":      {map[string]string{"AWS_ACCESS_KEY_ID": "another-key-of-nobody"}, bucket, "404 XAdminUserNotFound"}, // AWS: 403 InvalidAccessKeyId
+		"wrong secret": {map[string]string{"AWS_SECRET_ACCESS_KEY": "another-secret-of-nobody"}, bucket, "refuses the AWS credentials"},
+		// AWS: 403 InvalidAccessKeyId
+		"wrong key":      {map[string]string{"AWS_ACCESS_KEY_ID": "another-key-of-nobody"}, bucket, "404 XAdminUserNotFound"},
 		"none":           {none, bucket, "no AWS credentials"},
 		"missing bucket": {nil, "nobody-made-this", "no such bucket"},
 		"profile":        {map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SHARED_CREDENTIALS_FILE": profiles, "AWS_PROFILE": "tests"}, bucket, ""},
@@ -763,7 +765,8 @@ func TestUntrusted(t *testing.T) {
 		t.Fatal(err)
 	}
 	si := gridtest.StorageIndex()
-	s := open(t, "s3://"+bucket+"?endpoint=https://localhost:"+port+"&region="+s3test.Region) // the certificate is of 127.0.0.1
+	// the certificate is of 127.0.0.1
+	s := open(t, "s3://"+bucket+"?endpoint=https://localhost:"+port+"&region="+s3test.Region)
 	for call, err := range all(t, s, si) {
 		if err == nil || !strings.Contains(err.Error(), "certificate") {
 			t.Errorf("%s: %v", call, err)

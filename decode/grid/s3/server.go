@@ -33,8 +33,9 @@ const (
 	abortTimeout   = 10 * time.Second
 	bufferBytes    = 16 << 10 // of a connection, each way: one TLS record
 	maxHeader      = 64 << 10 // bytes of an answer's header
-	maxDiscard     = 4 << 10  // of an unwanted body that is read so that its connection can be used again
-	tries          = 5        // of a request that writes
+	// of an unwanted body that is read so that its connection can be used again
+	maxDiscard = 4 << 10
+	tries      = 5 // of a request that writes
 )
 
 // Server is one bucket, or a prefix in one. It keeps up to sixteen connections for 45 seconds
@@ -50,12 +51,13 @@ type Server struct {
 	underWay map[string]bool // keys of the uploads of this process
 }
 
-// Parse returns the Server that a URL names: s3://BUCKET/PREFIX?endpoint=URL&region=NAME. The endpoint is
-// https://HOST:PORT, or http:// where that is meant; without one it is Amazon's. The region is, if the URL
-// says none, that of AWS_REGION or AWS_DEFAULT_REGION, else the server is asked for it once. Credentials come from
-// the environment, as AWS's own programs take them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and
-// AWS_SESSION_TOKEN), the files of AWS_PROFILE, the container, the machine; without any, requests are
-// anonymous. Parse connects to nothing yet. The error does not quote the URL.
+// Parse returns the Server that a URL names: s3://BUCKET/PREFIX?endpoint=URL&region=NAME. The
+// endpoint is https://HOST:PORT, or http:// where that is meant; without one it is Amazon's. The
+// region is, if the URL says none, that of AWS_REGION or AWS_DEFAULT_REGION, else the server is
+// asked for it once. Credentials come from the environment, as AWS's own programs take them:
+// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), the files of AWS_PROFILE,
+// the container, the machine; without any, requests are anonymous. Parse connects to nothing yet.
+// The error does not quote the URL.
 func Parse(u *url.URL) (*Server, error) {
 	l, err := parse(u)
 	if err != nil {
@@ -75,7 +77,8 @@ func Parse(u *url.URL) (*Server, error) {
 		ReadBufferSize:         bufferBytes,
 		WriteBufferSize:        bufferBytes,
 	}
-	s.transport.Protocols.SetHTTP1(true) // one connection of HTTP/2 for all would be the bottleneck of a long way
+	// one connection of HTTP/2 for all would be the bottleneck of a long way
+	s.transport.Protocols.SetHTTP1(true)
 	for core, retries := range map[*minio.Core]int{&s.reader: 1, &s.writer: tries} {
 		core.Client, err = minio.New(l.endpoint, &minio.Options{
 			Creds: credentials.New(s.keys), Secure: !l.insecure, Region: l.region, Transport: roundTripper{s.transport}, MaxRetries: retries,

@@ -24,14 +24,15 @@ import (
 // writes a share in pieces, its header last. So the container is put together in a nameless
 // file in nameless.DefaultDir. In memory a few parts for each of 256 shares would take gigabytes:
 //
-//  1. The WriteAt that brings the last missing byte of a part sends the part, and gives the file's space back.
-//     So the network works while the encoder does, a few parts of each share are on the disk at a
-//     time, and an encoder that is faster than the network waits for it.
+//  1. The WriteAt that brings the last missing byte of a part sends the part, and gives the file's
+//     space back. So the network works while the encoder does, a few parts of each share are on the
+//     disk at a time, and an encoder that is faster than the network waits for it.
 //  2. Commit has the server assemble the parts. A share of one part is sent by Commit, as a whole.
 //  3. Either way the object becomes visible at once and whole, and only if there is none of its
-//     name (If-None-Match: *), where the server knows that condition; where not, it replaces what are the same bytes.
-//  4. Abort has the server drop the parts. Those of a process that was killed remain, unseen, until the
-//     bucket's owner (a life-cycle rule for incomplete uploads) removes them.
+//     name (If-None-Match: *), where the server knows that condition; where not, it replaces what
+//     are the same bytes.
+//  4. Abort has the server drop the parts. Those of a process that was killed remain, unseen, until
+//     the bucket's owner (a life-cycle rule for incomplete uploads) removes them.
 const (
 	minPart  = 8 << 20
 	maxParts = 10_000
@@ -93,7 +94,8 @@ type upload struct {
 	file *os.File // the container; parts that are sent are holes. Commit and Abort close it
 
 	beginning sync.Mutex // held while the upload is begun on the server
-	id        string     // what the server calls the upload; empty until a part is complete. Guarded by beginning
+	// what the server calls the upload; empty until a part is complete. Guarded by beginning
+	id string
 
 	mu      sync.Mutex // guards what follows
 	given   int64      // bytes of the share given to WriteAt
@@ -327,7 +329,8 @@ func (u *upload) commit(conditional bool) error {
 	})
 }
 
-// Abort has the server drop what it got, and drops the rest. It outlives the upload's context, but not by much.
+// Abort has the server drop what it got, and drops the rest. It outlives the upload's context, but
+// not by much.
 func (u *upload) Abort() error {
 	if u.over {
 		return nil

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Machine describes what figures depend on: this machine, the file system of a directory, and the revision of the
-// checkout in root.
+// Machine describes what figures depend on: this machine, the file system of a directory, and the
+// revision of the checkout in root.
 func Machine(root, dir string) []Fact {
 	var name unix.Utsname
 	unix.Uname(&name)

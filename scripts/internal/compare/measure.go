@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Measure adds what measure returns for each of so many rows, and says on progress how it goes on. The error is that it was
-// interrupted, which the context's end does. What fails is in the Results.
+// Measure adds what measure returns for each of so many rows, and says on progress how it goes on.
+// The error is that it was interrupted, which the context's end does. What fails is in the Results.
 func (r *Report) Measure(ctx context.Context, progress io.Writer, rows int, measure func(row int) Result) error {
 	start := time.Now()
 	for i := range rows {
@@ -31,8 +31,8 @@ func (r *Report) Measure(ctx context.Context, progress io.Writer, rows int, meas
 	return nil
 }
 
-// Publish writes the report into a file, or on standard output if path is empty. It returns an error also when sides of rows
-// failed.
+// Publish writes the report into a file, or on standard output if path is empty. It returns an
+// error also when sides of rows failed.
 func (r *Report) Publish(path string) error {
 	var err error
 	if path == "" {

@@ -24,8 +24,9 @@ type Quantity struct {
 
 // Sample is one measurement.
 type Sample struct {
-	Values    []float64     // one for each of the row's quantities
-	Delivered int64         // bytes that clients received; 0: CPU time for each gigabyte means nothing
+	Values []float64 // one for each of the row's quantities
+	// bytes that clients received; 0: CPU time for each gigabyte means nothing
+	Delivered int64
 	CPU       time.Duration // user and system time of the side's processes meanwhile
 	Peak      int64         // greatest resident memory of the side's processes, bytes
 	Stages    []Stage       // what a computed sample consists of
@@ -38,8 +39,8 @@ type Stage struct {
 	Took  time.Duration
 }
 
-// Target is what a figure of a side should be: at least or at most so much, or so many times what another side of
-// the row reached.
+// Target is what a figure of a side should be: at least or at most so much, or so many times what
+// another side of the row reached.
 type Target struct {
 	Quantity int
 	Side     string

@@ -13,8 +13,8 @@ import (
 	"spillway/scripts/need"
 )
 
-// BenchmarkNetwork is one connection that sends all the time: how fast the network is at most, without programs
-// at its ends that do anything else.
+// BenchmarkNetwork is one connection that sends all the time: how fast the network is at most,
+// without programs at its ends that do anything else.
 func BenchmarkNetwork(b *testing.B) {
 	need.Namespaces(b)
 	const size = 1 << 20

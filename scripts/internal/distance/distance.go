@@ -1,16 +1,17 @@
 //go:build linux
 
-// Package distance is a network whose servers are far away: two network namespaces of one machine with a link
-// between them that takes time, loses packets and is as slow as it is told to be.
+// Package distance is a network whose servers are far away: two network namespaces of one machine
+// with a link between them that takes time, loses packets and is as slow as it is told to be.
 //
-// Nothing of the kernel's traffic control is needed. Each namespace has a TUN device; what one sends, a forwarder in
-// this process hands to the other when its time has come. The TCP at both ends is the kernel's own (CUBIC, buffers as
-// Linux has them by default), so it starts slowly, backs off and retransmits as over any other distance.
+// Nothing of the kernel's traffic control is needed. Each namespace has a TUN device; what one
+// sends, a forwarder in this process hands to the other when its time has come. The TCP at both
+// ends is the kernel's own (CUBIC, buffers as Linux has them by default), so it starts slowly,
+// backs off and retransmits as over any other distance.
 //
-// The devices have the usual MTU of 1500 bytes, and a loss or a rate is one of such packets. To pass hundreds of
-// megabytes a second all the same, the forwarder lets the kernel hand it bundles of up to 44 segments of one
-// connection (TSO) and passes them on as such; it takes a bundle apart where a segment is lost or a slow link
-// would send the segments one after the other.
+// The devices have the usual MTU of 1500 bytes, and a loss or a rate is one of such packets. To
+// pass hundreds of megabytes a second all the same, the forwarder lets the kernel hand it bundles
+// of up to 44 segments of one connection (TSO) and passes them on as such; it takes a bundle apart
+// where a segment is lost or a slow link would send the segments one after the other.
 //
 // Namespaces and devices have no name outside of this process and end with it.
 package distance
@@ -70,8 +71,9 @@ type Traffic struct {
 	Lost  int64 // segments that were lost, or found no room before a slow link
 }
 
-// Open makes a network. Until SetLink is called for a server its link takes no time and loses nothing. Which
-// segments are lost follows from the seed and from what is sent. It wants root, /dev/net/tun and the program ip.
+// Open makes a network. Until SetLink is called for a server its link takes no time and loses
+// nothing. Which segments are lost follows from the seed and from what is sent. It wants root,
+// /dev/net/tun and the program ip.
 func Open(seed uint64) (*Network, error) {
 	n := &Network{}
 	for i := range n.servers {
@@ -99,7 +101,8 @@ func (n *Network) open() (err error) {
 	for i := range Servers {
 		far = append(far, fmt.Sprintf("addr add %v/32 dev tun0", Address(i)))
 	}
-	// The congestion control is said with the route, as a namespace may not choose every one for all its connections.
+	// The congestion control is said with the route, as a namespace may not choose every one for
+	// all its connections.
 	far = append(far, fmt.Sprintf("route add %v dev tun0 congctl cubic", nearAddress))
 	near := []string{
 		"link set lo up", "link set tun0 up mtu 1500 txqueuelen 10000",

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// lineBytes bounds what is on its way in one direction: a gigabyte a second over 300 ms there and back. What
-// would be more is lost.
+// lineBytes bounds what is on its way in one direction: a gigabyte a second over 300 ms there and
+// back. What would be more is lost.
 const lineBytes = 160 << 20
 
 // line delivers packets when they are due.
@@ -37,7 +37,8 @@ func newLine(deliver func(packet)) *line {
 	return &line{deliver: deliver, wake: make(chan struct{}, 1)}
 }
 
-// push sends a packet that arrives when it is due: at once, if that is now. The line keeps a copy if it must.
+// push sends a packet that arrives when it is due: at once, if that is now. The line keeps a copy
+// if it must.
 func (l *line) push(now, due time.Time, p packet) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,8 +93,8 @@ func (l *line) run() {
 	}
 }
 
-// arrive delivers what is due and returns how long it is until something else is, 0 if there is nothing; ok is
-// false when the line is closed.
+// arrive delivers what is due and returns how long it is until something else is, 0 if there is
+// nothing; ok is false when the line is closed.
 func (l *line) arrive(now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

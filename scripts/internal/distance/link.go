@@ -15,14 +15,15 @@ type Link struct {
 	Rate  int64         // bytes a second, headers included, each way; 0: as fast as the machine
 }
 
-// Before a slow link, packets wait in a queue that holds what the link sends in queueTime, but at least queueLeast bytes. One that
-// finds it full is lost.
+// Before a slow link, packets wait in a queue that holds what the link sends in queueTime, but at
+// least queueLeast bytes. One that finds it full is lost.
 const (
 	queueTime  = 100 * time.Millisecond
 	queueLeast = 64 << 10
 )
 
-// bundleTime is how much of a slow link's time a bundle may take: more, and what would come as a stream comes in heaps.
+// bundleTime is how much of a slow link's time a bundle may take: more, and what would come as a
+// stream comes in heaps.
 const bundleTime = time.Millisecond
 
 // way is one direction of a link.
@@ -48,8 +49,8 @@ func (w *way) traffic() Traffic {
 	return w.passed
 }
 
-// admit decides what becomes of a packet that is sent now: it calls push, in order, for each part that arrives, with a
-// packet that is push's until it returns, and the time of its arrival.
+// admit decides what becomes of a packet that is sent now: it calls push, in order, for each part
+// that arrives, with a packet that is push's until it returns, and the time of its arrival.
 func (w *way) admit(now time.Time, p packet, push func(arrival time.Time, p packet)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

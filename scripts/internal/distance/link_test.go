@@ -130,8 +130,8 @@ func TestWay(t *testing.T) {
 	}
 }
 
-// TestWayQueue: what finds the queue before a slow link full is lost, and there is room again when the link has
-// sent something.
+// TestWayQueue: what finds the queue before a slow link full is lost, and there is room again when
+// the link has sent something.
 func TestWayQueue(t *testing.T) {
 	start := time.Unix(0, 0)
 	const rate = 100 * wire // 10 ms for each segment

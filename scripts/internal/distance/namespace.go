@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespace is a network namespace: a machine as far as the network goes. It lives as long as this process or one in it.
+// Namespace is a network namespace: a machine as far as the network goes. It lives as long as this
+// process or one in it.
 type Namespace struct {
 	file *os.File
 }
@@ -29,8 +30,9 @@ func newNamespace() (ns *Namespace, err error) {
 	return ns, err
 }
 
-// Enter moves the calling thread into the namespace, and with it the processes that it starts and the sockets that it
-// opens. The caller has locked its goroutine to the thread and never unlocks it, so that nothing else runs there.
+// Enter moves the calling thread into the namespace, and with it the processes that it starts and
+// the sockets that it opens. The caller has locked its goroutine to the thread and never unlocks
+// it, so that nothing else runs there.
 func (ns *Namespace) Enter() error {
 	return os.NewSyscallError("setns", unix.Setns(int(ns.file.Fd()), unix.CLONE_NEWNET))
 }

@@ -9,11 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packet is what a TUN device with IFF_VNET_HDR reads and writes: a struct virtio_net_hdr, then an IP packet.
+// packet is what a TUN device with IFF_VNET_HDR reads and writes: a struct virtio_net_hdr, then an
+// IP packet.
 //
-// The header's fields: 0 flags, 1 GSO type, 2 length of the headers, 4 GSO size, 6 start and 8 offset of the checksum; two bytes each from
-// the third on, in the machine's order. A packet with a GSO type is a bundle: its payload is that of several segments of GSO size
-// bytes each, the last perhaps shorter.
+// The header's fields: 0 flags, 1 GSO type, 2 length of the headers, 4 GSO size, 6 start and 8
+// offset of the checksum; two bytes each from the third on, in the machine's order. A packet with a
+// GSO type is a bundle: its payload is that of several segments of GSO size bytes each, the last
+// perhaps shorter.
 type packet []byte
 
 const (
@@ -60,7 +62,8 @@ func (p packet) segments() int {
 	return max(1, (len(p)-p.payload()+each-1)/each)
 }
 
-// slice returns the segments from <= i < to of p, a bundle unless that is one segment. It is p itself if that is all.
+// slice returns the segments from <= i < to of p, a bundle unless that is one segment. It is p
+// itself if that is all.
 func (p packet) slice(from, to int) packet {
 	all := p.segments()
 	if from == 0 && to == all {
@@ -90,8 +93,8 @@ func (p packet) slice(from, to int) packet {
 	if to < all {
 		tcp[13] &^= tcpFIN | tcpPSH
 	}
-	// Whoever receives a bundle, or a packet with VIRTIO_NET_HDR_F_NEEDS_CSUM, finds the sum of the pseudo header
-	// here, to which a device would add the rest.
+	// Whoever receives a bundle, or a packet with VIRTIO_NET_HDR_F_NEEDS_CSUM, finds the sum of the
+	// pseudo header here, to which a device would add the rest.
 	pseudo := sum(0, ip[12:20]) + protocolTCP + uint32(len(tcp))
 	binary.BigEndian.PutUint16(tcp[16:], fold(pseudo))
 	return s

@@ -215,7 +215,7 @@ func stop(tb testing.TB, p *os.Process, exited <-chan error) {
 }
 
 // File returns the URL of a cap's file.
-func (g *Gateway) File(cap string) string { return g.URL + "/uri/" + cap }
+func (g *Gateway) File(readCap string) string { return g.URL + "/uri/" + readCap }
 
 // Log returns what the gateway has logged so far.
 func (g *Gateway) Log() string { return g.log.String() }

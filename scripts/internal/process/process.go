@@ -66,11 +66,13 @@ func Start(dir string, cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// Stop ends the program and its descendants and returns when there are none any more. It may be called again.
+// Stop ends the program and its descendants and returns when there are none any more. It may be
+// called again.
 func (p *Process) Stop() { p.stopped.Do(p.stop) }
 
 func (p *Process) stop() {
-	// Asked, a program ends its workers itself; but all that it writes is thrown away, so there is no need to wait long.
+	// Asked, a program ends its workers itself; but all that it writes is thrown away, so there is
+	// no need to wait long.
 	syscall.Kill(-p.group, syscall.SIGTERM)
 	select {
 	case <-p.exited:
@@ -86,12 +88,14 @@ func (p *Process) stop() {
 	}
 }
 
-// AdoptOrphans makes this process the parent of its descendants whose own has ended, so that Stop can wait for them.
+// AdoptOrphans makes this process the parent of its descendants whose own has ended, so that Stop
+// can wait for them.
 func AdoptOrphans() error {
 	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 }
 
-// Await waits until ready is true. Another process does not tell when that is, so it is tried again and again.
+// Await waits until ready is true. Another process does not tell when that is, so it is tried again
+// and again.
 func (p *Process) Await(ctx context.Context, what string, ready func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -122,8 +126,8 @@ func (p *Process) Tail() []byte {
 // Usage is what a process group has used so far.
 type Usage struct {
 	CPU time.Duration // user and system time
-	// Resident is the memory the processes have now, Peak the sum of the greatest each has had, bytes.
-	// What processes share counts once for each.
+	// Resident is the memory the processes have now, Peak the sum of the greatest each has had,
+	// bytes. What processes share counts once for each.
 	Resident, Peak int64
 	Proportional   int64 // resident, with shared pages divided by their owners (PSS)
 }
@@ -220,7 +224,8 @@ func UsageOf(pid int) (Usage, error) {
 	return Usage{cpu, kib(status, "VmRSS"), kib(status, "VmHWM"), kib(rollup, "Pss")}, nil
 }
 
-// cpuOf returns the user and system time of /proc/PID/stat, with that of children that ended: see proc(5).
+// cpuOf returns the user and system time of /proc/PID/stat, with that of children that ended: see
+// proc(5).
 func cpuOf(stat []byte) (time.Duration, error) {
 	// The second field, the name in brackets, may contain anything.
 	_, rest, ok := bytes.Cut(stat[max(0, bytes.LastIndexByte(stat, ')')):], []byte(") "))
@@ -241,7 +246,8 @@ func cpuOf(stat []byte) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / perSecond, nil
 }
 
-// kib returns a field of /proc/PID/status or smaps_rollup, in bytes; 0 if there is none, as in a process that is ending.
+// kib returns a field of /proc/PID/status or smaps_rollup, in bytes; 0 if there is none, as in a
+// process that is ending.
 func kib(text []byte, name string) int64 {
 	for line := range strings.Lines(string(text)) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

@@ -19,9 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Client is an HTTP/1.1 client for one connection that costs as little as it can: bodies never leave the kernel, and it
-// is woken once for many packets. A server pays for waking its clients too: with one that is woken for each packet, all servers
-// look alike, and less than half as fast as they are. It is used by one goroutine.
+// Client is an HTTP/1.1 client for one connection that costs as little as it can: bodies never
+// leave the kernel, and it is woken once for many packets. A server pays for waking its clients
+// too: with one that is woken for each packet, all servers look alike, and less than half as fast
+// as they are. It is used by one goroutine.
 type Client struct {
 	conn  *net.TCPConn
 	raw   syscall.RawConn
@@ -66,8 +67,8 @@ type Span struct {
 	Offset, Length int64 // bytes
 }
 
-// Get asks for a file, or a span of it, reads the header of the answer and returns the length of its body.
-// The caller calls Discard for all of it before the next Get.
+// Get asks for a file, or a span of it, reads the header of the answer and returns the length of
+// its body. The caller calls Discard for all of it before the next Get.
 func (c *Client) Get(path string, s Span) (int64, error) {
 	wanted, header := 200, ""
 	if s.Length > 0 {
@@ -146,7 +147,8 @@ func (c *Client) setMark(mark int) error {
 	return errors.Join(err, err2)
 }
 
-// truncate takes what has arrived, at least one byte, at most n, without copying it (tcp(7), MSG_TRUNC).
+// truncate takes what has arrived, at least one byte, at most n, without copying it (tcp(7),
+// MSG_TRUNC).
 func (c *Client) truncate(n int64) (int64, error) {
 	var taken uintptr
 	var errno syscall.Errno

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package tahoe runs a real Tahoe-LAFS grid for measurements: an introducer, storage nodes and clients, as
-// scripts/tahoe/grid.py starts them.
+// Package tahoe runs a real Tahoe-LAFS grid for measurements: an introducer, storage nodes and
+// clients, as scripts/tahoe/grid.py starts them.
 package tahoe
 
 import (
@@ -22,10 +22,11 @@ import (
 
 // Layout says where the nodes run. The zero value is five storage nodes on 127.0.0.1.
 type Layout struct {
-	Hosts    []string // addresses: of the introducer, then of each storage node
-	Far      string   // the network namespace of all these, a file; "" for the caller's
-	Prefix   []string // a program and its arguments that start the clients, such as nsenter
-	Foolscap bool     // whether there is a second client, which speaks Foolscap to the storage nodes
+	Hosts  []string // addresses: of the introducer, then of each storage node
+	Far    string   // the network namespace of all these, a file; "" for the caller's
+	Prefix []string // a program and its arguments that start the clients, such as nsenter
+	// whether there is a second client, which speaks Foolscap to the storage nodes
+	Foolscap bool
 }
 
 // Grid is a running grid. Its Process is all nodes together. It is used by one goroutine.
@@ -39,17 +40,18 @@ type Grid struct {
 
 // Description is what there is in a grid.
 type Description struct {
-	Client      string   `json:"client"`       // the client's node directory
-	NodeURL     string   `json:"node_url"`     // of the client's web API
-	ClientPID   int      `json:"client_pid"`   // the process
-	FoolscapURL string   `json:"foolscap_url"` // of the client that speaks Foolscap; "" if there is none
+	Client    string `json:"client"`     // the client's node directory
+	NodeURL   string `json:"node_url"`   // of the client's web API
+	ClientPID int    `json:"client_pid"` // the process
+	// FoolscapURL is of the client that speaks Foolscap; "" if there is none.
+	FoolscapURL string   `json:"foolscap_url"`
 	FoolscapPID int      `json:"foolscap_pid"`
 	Storage     []string `json:"storage"` // the storage nodes' storage directories
 	PIDs        []int    `json:"pids"`    // the storage nodes' processes
 }
 
-// Environment returns the virtual environment in which Tahoe-LAFS is: what SPILLWAY_TAHOE names, else where
-// scripts/tahoe/install puts it.
+// Environment returns the virtual environment in which Tahoe-LAFS is: what SPILLWAY_TAHOE names,
+// else where scripts/tahoe/install puts it.
 func Environment() (string, error) {
 	if dir := os.Getenv("SPILLWAY_TAHOE"); dir != "" {
 		return dir, nil
@@ -58,8 +60,8 @@ func Environment() (string, error) {
 	return filepath.Join(cache, "spillway", "tahoe-1.20.0"), err
 }
 
-// Start starts a grid whose nodes live in dir, and waits until its clients have connected to every storage
-// node. Root is the checkout. The caller closes the grid.
+// Start starts a grid whose nodes live in dir, and waits until its clients have connected to every
+// storage node. Root is the checkout. The caller closes the grid.
 func Start(ctx context.Context, root, dir string, layout Layout) (_ *Grid, err error) {
 	environment, err := Environment()
 	if err != nil {
@@ -77,7 +79,8 @@ func Start(ctx context.Context, root, dir string, layout Layout) (_ *Grid, err e
 	}
 	defer theirRequests.Close()
 
-	// Its standard output goes to a log like any other's; through a shell it answers on descriptor 4.
+	// Its standard output goes to a log like any other's; through a shell it answers on descriptor
+	// 4.
 	args := []string{"-c", `exec python3 "$@" <&3 >&4`, "sh", filepath.Join(root, "scripts", "tahoe", "grid.py"), environment, dir}
 	if layout.Hosts != nil {
 		args = append(args, "--hosts", strings.Join(layout.Hosts, ","))
@@ -147,8 +150,8 @@ func Address(url string) (string, error) {
 	return address, err
 }
 
-// Link puts every share of the storage directory from into the storage directory to as well: as a link, or as a
-// copy on another file system.
+// Link puts every share of the storage directory from into the storage directory to as well: as a
+// link, or as a copy on another file system.
 func Link(from, to string) error {
 	shares, err := filepath.Glob(filepath.Join(from, "shares", "??", "*", "*"))
 	if err != nil {

@@ -33,10 +33,10 @@ type Server struct {
 	command *exec.Cmd
 }
 
-// Start starts a server that ends with the test. It gives the test's environment
-// the credentials for it, and takes from it whatever else could name some. If files of a certificate and its key
-// are given, it speaks TLS. Where versitygw is not installed, the test is skipped,
-// or fails if SPILLWAY_NO_SKIP=1 forbids that.
+// Start starts a server that ends with the test. It gives the test's environment the credentials
+// for it, and takes from it whatever else could name some. If files of a certificate and its key
+// are given, it speaks TLS. Where versitygw is not installed, the test is skipped, or fails if
+// SPILLWAY_NO_SKIP=1 forbids that.
 func Start(tb testing.TB, certificate ...string) *Server {
 	tb.Helper()
 	path := need.Versitygw(tb)

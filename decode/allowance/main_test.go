@@ -1,0 +1,9 @@
+package allowance_test
+
+import (
+	"testing"
+
+	"spillway/scripts/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
