@@ -17,8 +17,9 @@ build: ## the program, ./spillway
 test: ## all tests; with SPILLWAY_NO_SKIP=1 none may be skipped
 	GOFLAGS=-timeout=30m go test ./...
 
-race: ## the tests of the program and its packages, with the race detector
+race: ## the tests of the program and its packages, with the race detector; those of decode with the order of locks
 	go test -race -timeout 15m $(OURS)
+	go test -tags ranks ./decode ./decode/allowance ./decode/fleet ./decode/lifetime ./decode/ranked ./decode/upload
 
 fuzz: ## each fuzz target, INPUTS inputs (30000)
 	scripts/fuzz $(or $(INPUTS),30000) $(OURS)

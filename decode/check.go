@@ -18,7 +18,7 @@ import (
 type Report struct {
 	Needed int `json:"needed"` // k
 	Total  int `json:"total"`  // n
-	// share numbers of which one share at least is wholly good
+	// GoodDistinct: share numbers of which one share at least is wholly good.
 	GoodDistinct int `json:"good_distinct"`
 	// GoodDistinct >= Needed: the file can be read
 	Healthy bool            `json:"healthy"`

@@ -13,7 +13,8 @@ import (
 const chunkTarget = 1 << 20
 
 // runTarget is about how many bytes of plaintext are decoded at once where nobody waits for less:
-// enough for two segments of 1 MiB or sixteen of 128 KiB (see decision two-lanes-of-sha-ni).
+// enough for two segments of 1 MiB or sixteen of 128 KiB (see decision
+// segments-hashed-side-by-side).
 const runTarget = 2 << 20
 
 const (

@@ -39,7 +39,8 @@ type early struct {
 }
 
 // moreEarly is how many shares more than needed are read early, as connections differ: those that
-// were idle, or are still to be made, take several round trips more.
+// were idle, or are still to be made, take several round trips more (see decision
+// first-byte-far-away).
 const moreEarly = 2
 
 // allow has shares read early that are found from now on.

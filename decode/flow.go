@@ -40,10 +40,11 @@ type traffic struct {
 }
 
 const (
-	// the time is measured again then, or after a hundred times as long as it is
+	// leastHolds: the time is measured again then, or after a hundred times as long as it is.
 	leastHolds = 20 * time.Second
-	// ahead and aheadFar are how many times what arrives meanwhile is to be under way: far away the
-	// ways of several servers are not all as quick, and each is to be full.
+	// ahead and aheadFar are how many times (see decision depth-by-littles-law) what arrives
+	// meanwhile is to be under way: far away the ways of several servers are not all as quick, and
+	// each is to be full.
 	ahead    = 2
 	aheadFar = 4
 )

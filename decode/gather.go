@@ -57,7 +57,7 @@ type read struct {
 	err   error
 
 	running bool
-	// when the server was asked, in Unix nanoseconds; 0: that waits for other requests
+	// began: when the server was asked, in Unix nanoseconds; 0: that waits for other requests.
 	began     atomic.Int64
 	watch     fleet.Watch
 	slow      bool // it was late, and nobody counts on it

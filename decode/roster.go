@@ -22,12 +22,12 @@ type roster struct {
 
 	mu     ranked.Mutex[ranked.Roster] // guards all below, and what it says of each share
 	shares []*share                    // every share known; only grows
-	// those that are used; only grows, where servers were added meanwhile
+	// members: those that are used; only grows, where servers were added meanwhile.
 	members []*fleet.Member
-	// those of the members that are still to be asked, in that order
+	// unasked: those of the members that are still to be asked, in that order.
 	unasked   []*fleet.Member
 	inquiries []*inquiry // of the others, in the order in which they were asked
-	// the shares known, or remembered, are those of all servers asked
+	// askedAll: the shares known, or remembered, are those of all servers asked.
 	askedAll bool
 	listing  int // servers that have not said yet which shares they hold
 }

@@ -19,7 +19,7 @@ type uebSearch struct {
 	seekers int                       // of those that seek the UEB now
 	opening int                       // servers whose shares may still yield the UEB
 	found   *chk.UEB                  // verified; never changes
-	// the share that it was found in is not laid out as supposed of that UEB
+	// unusual: the share that it was found in is not laid out as supposed of that UEB.
 	unusual bool
 	fatal   error // why the file cannot be opened whatever the servers say
 }
@@ -192,9 +192,10 @@ func (f *File) takesOver(ctx context.Context, m *fleet.Member) bool {
 
 const (
 	// mostTail is how many bytes before the UEB are read with it when they hold the hashes of the
-	// first segments: those of files of a gigabyte.
+	// first segments: those of files of a gigabyte (see decision first-byte-at-hand).
 	mostTail = 128 << 10
-	// mostFarTail is that for servers far away: what a connection brings in its first round trip.
+	// mostFarTail is that for servers far away: what a connection brings in its first round
+	// trip (see decision first-byte-far-away).
 	mostFarTail = 13 << 10
 )
 

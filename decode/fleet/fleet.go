@@ -24,7 +24,7 @@ var errNoServers = errors.New("fleet: no servers")
 type Server struct {
 	grid.Server
 	Nickname string // names it in messages and logs; "": its URL without secrets does
-	// by which clients permute the servers for each file; nil: what its kind knows itself by
+	// Seed: by which clients permute the servers for each file; nil: what its kind knows itself by.
 	Seed []byte
 	URL  string // by which SetServers knows it again, with its secrets; "" for one that is always new
 }
@@ -48,8 +48,8 @@ func (s Server) same(other Server) bool {
 // Config configures a Fleet. The zero value of every field but Servers works.
 type Config struct {
 	Servers []Server // in order of preference; the Fleet closes them
-	// how long a server may take to answer one request, besides a second for each 32 KiB; 0 means
-	// 30 s
+	// Timeout: how long a server may take to answer one request, besides a second for each 32 KiB;
+	// 0 means 30 s.
 	Timeout time.Duration
 	Log     *slog.Logger // nil discards
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 )
 
+// See decision late-reads-and-hedging.
 const (
 	// patience is how long a read may at most keep its reader waiting before another one is begun
 	// as well, unless the server is some 150 ms away or more.

@@ -24,7 +24,8 @@ type Member struct {
 
 const (
 	// MaxRequests is how many requests one server is asked at a time, of a slow one fewer: no more
-	// than it can answer in longestQueue, so that nobody waits for longer who comes next.
+	// than it can answer in longestQueue, so that nobody waits for longer who comes next
+	// (see decision nobody-starves).
 	MaxRequests  = 16
 	longestQueue = 5 * time.Second
 )

@@ -13,8 +13,8 @@ import (
 // shared by its reads. Safe for concurrent use.
 type pace struct {
 	mu ranked.Mutex[ranked.Leaf] // guards all below
-	// reads of blocks that this server is to answer or answers, whether or not its share is open
-	// yet
+	// chosen: reads of blocks that this server is to answer or answers, whether or not its share is
+	// open yet.
 	chosen   int
 	queued   int           // reads that are to begin
 	running  int           // reads under way
@@ -27,14 +27,16 @@ type pace struct {
 	until    time.Time     // with failures: when it will be tried again
 }
 
+// What follows was tuned with real servers and in virtual time: see decisions
+// servers-by-how-quick-they-are and late-reads-and-hedging.
 const (
 	// SmallRead is how many bytes a read brings at most that says something of the latency; what
 	// brings more says something of the rate.
 	SmallRead   = 16 << 10
-	firstSpread = 0.5
-	// no read is late sooner: less may be the machine's own doing
+	firstSpread = 0.5 // until a second block tells
+	// leastLate: no read is late sooner: less may be the machine's own doing.
 	leastLate = 250 * time.Millisecond
-	// in which an unused server's rate is assumed to have doubled
+	// forgetting: in which an unused server's rate is assumed to have doubled.
 	forgetting     = 2 * time.Second
 	firstBackoff   = time.Second
 	longestBackoff = time.Minute

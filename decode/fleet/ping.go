@@ -20,8 +20,8 @@ type PingResult struct {
 	Latency  time.Duration // of one request on a connection that is there; 0 if there is none
 	Software string        // what it runs, in its own words; "" if it does not tell
 	Free     int64         // bytes that it can take; -1 if it does not tell
-	// ascending numbers of the file's shares that it holds; nil if it was not asked or did not
-	// answer
+	// Shares: ascending numbers of the file's shares that it holds; nil if it was not asked or did
+	// not answer.
 	Shares []int
 }
 

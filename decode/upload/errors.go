@@ -16,7 +16,7 @@ type UnhappyError struct {
 	Shares    int                // distinct shares that there would have been
 	Failed    []grid.ServerError // what went wrong
 	Discarded []grid.SharePlace  // shares that were begun
-	// shares that could not be discarded: committed, or the server does not answer
+	// Kept: shares that could not be discarded: committed, or the server does not answer.
 	Kept []grid.SharePlace
 }
 

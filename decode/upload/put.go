@@ -73,12 +73,13 @@ func (u *Uploader) Close() error {
 // Options say how a file is written. The zero value works.
 type Options struct {
 	K, N int // shares needed and made; 0 means 3 and 10
-	// servers that must each hold a share of their own in the end; 0 means 7, or N or the number of
-	// servers if that is less
+	// Happy: servers that must each hold a share of their own in the end; 0 means 7, or N or the
+	// number of servers if that is less.
 	Happy       int
 	SegmentSize int64  // bytes, at most; 0 means 1 MiB
 	Convergence []byte // the secret under which equal files get equal caps; nil: a random key
-	// the secret by which its holder can renew the leases, as a node's; nil: nobody can
+	// LeaseSecret: the secret by which its holder can renew the leases, as a node's; nil: nobody
+	// can.
 	LeaseSecret []byte
 	Progress    func(int64) // if not nil, called now and then with the bytes encoded so far
 

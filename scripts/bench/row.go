@@ -25,7 +25,8 @@ type side struct {
 	needs []tool // that must be installed
 	// start starts the side's program; nil if measure needs none or starts its own.
 	start func(context.Context, *lab) (*instance, error)
-	// fresh: the program is started anew for each measurement, so that nothing is cached in it.
+	// fresh: the program is started anew for each measurement, so that nothing is cached in
+	// it.
 	fresh bool
 	// measure does the workload once. Its CPU time and peak memory are filled in for it
 	// if the side has a program.
@@ -35,7 +36,8 @@ type side struct {
 // tool is a program that a row needs besides Spillway.
 type tool struct {
 	name string
-	// found in PATH, the directories that PATH of ordinary users lacks, or the cache's bin
+	// program: found in PATH, the directories that PATH of ordinary users lacks, or the cache's
+	// bin.
 	program string
 	args    []string // that make it print its version
 	install string   // how to get it

@@ -38,7 +38,7 @@ type scale struct {
 	medium int64 // bytes of the file that is read from far away
 	small  int64 // bytes of each of the files whose first byte is measured
 	opens  int   // first bytes, or ranges, for a sample
-	// after the first byte, a slow download from far away is measured for so long
+	// cut: after the first byte, a slow download from far away is measured for so long.
 	cut time.Duration
 }
 

@@ -34,8 +34,8 @@ type row struct {
 // side is one of the gateways that a row compares, or one way of treating it.
 type side struct {
 	name string
-	// prepare, if there is one, makes the scene what the side wants. A side that has one is
-	// measured in all rounds before the next side is.
+	// prepare: prepare, if there is one, makes the scene what the side wants. A side that has one
+	// is measured in all rounds before the next side is.
 	prepare func(context.Context, *scene) error
 	// measure returns one value for each of the row's quantities.
 	measure func(context.Context, *scene) ([]float64, error)

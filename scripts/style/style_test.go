@@ -184,3 +184,24 @@ func TestSkips(t *testing.T) {
 		})
 	})
 }
+
+// cited is a decision that a comment names, as "see decision one-lock-in-spool". Names have a hyphen.
+var cited = regexp.MustCompile(`decisions? ([a-z0-9]+-[a-z0-9-]+)((?:,? and |, )[a-z0-9]+-[a-z0-9-]+)*`)
+
+// TestDecisions: the decisions that comments name are there.
+func TestDecisions(t *testing.T) {
+	name := regexp.MustCompile(`[a-z0-9]+-[a-z0-9-]+`)
+	eachFile(t, func(fset *token.FileSet, file *ast.File) {
+		for _, group := range file.Comments {
+			text := strings.Join(strings.Fields(group.Text()), " ")
+			for _, citation := range cited.FindAllString(text, -1) {
+				for _, decision := range name.FindAllString(citation, -1) {
+					found, err := filepath.Glob(filepath.Join(root, "scripts", "decisions", "[0-9][0-9][0-9][0-9]-"+decision+".md"))
+					if err != nil || len(found) != 1 {
+						t.Errorf("%s: there is no decision %s", fset.Position(group.Pos()), decision)
+					}
+				}
+			}
+		}
+	})
+}

@@ -28,7 +28,7 @@ const (
 	LeaseSize  = 4 + 32 + 32 + 4 // bytes of each lease: owner, two secrets, expiry
 	leaseCount = 8               // where the number of leases stands
 	version    = 2               // of the containers that are written
-	// stands in every lease that Tahoe-LAFS writes; 0 means no owner
+	// owner: stands in every lease that Tahoe-LAFS writes; 0 means no owner.
 	owner   = 1
 	mutable = "Tahoe mutable container v" // begins a container of a mutable file
 

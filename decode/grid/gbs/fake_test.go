@@ -33,7 +33,7 @@ type fake struct {
 	*httptest.Server
 
 	mu sync.Mutex
-	// if not nil, called first; true: it has answered
+	// hook: if not nil, called first; true: it has answered.
 	hook      func(w http.ResponseWriter, r *http.Request) bool
 	onVersion func(version map[any]any) // if not nil, changes the version
 	shares    map[string][]byte         // by "SI/NUM"

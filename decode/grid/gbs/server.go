@@ -30,11 +30,11 @@ const (
 	maxConnections = 16               // to one server; further requests wait for one
 	idleTimeout    = 45 * time.Second // servers close a connection that is idle for 60
 	dialTimeout    = 10 * time.Second // for each location, and again for TLS
-	// for the first request of an upload, which nobody else bounds
+	// requestTimeout: for the first request of an upload, which nobody else bounds.
 	requestTimeout = time.Minute
 	abortTimeout   = 10 * time.Second
 	maxHeader      = 32 << 10 // bytes of an answer's header; real ones have some 200
-	// of an unwanted body that is read so that its connection can be used again
+	// maxDiscard: of an unwanted body that is read so that its connection can be used again.
 	maxDiscard = 4 << 10
 )
 
@@ -45,7 +45,7 @@ type Server struct {
 	header    http.Header // of every request; holds the swissnum
 	transport *http.Transport
 	last      atomic.Int64 // the location that could be reached last
-	// of the certificate that was seen last; nil before the first connection
+	// node: of the certificate that was seen last; nil before the first connection.
 	node     atomic.Pointer[grid.NodeID]
 	received atomic.Int64 // bytes
 	made     time.Time

@@ -21,12 +21,12 @@ type proxy struct {
 	*httptest.Server
 
 	mu sync.Mutex
-	// if not nil, answers
+	// hook: if not nil, answers.
 	hook func(w http.ResponseWriter, r *http.Request, forward http.Handler)
-	// method, query without values, range
+	// requests: method, query without values, range.
 	requests []string
 	open     int // connections
-	// connections at a time
+	// most: connections at a time.
 	most int
 }
 

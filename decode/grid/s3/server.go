@@ -33,7 +33,7 @@ const (
 	abortTimeout   = 10 * time.Second
 	bufferBytes    = 16 << 10 // of a connection, each way: one TLS record
 	maxHeader      = 64 << 10 // bytes of an answer's header
-	// of an unwanted body that is read so that its connection can be used again
+	// maxDiscard: of an unwanted body that is read so that its connection can be used again.
 	maxDiscard = 4 << 10
 	tries      = 5 // of a request that writes
 )

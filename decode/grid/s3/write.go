@@ -94,7 +94,7 @@ type upload struct {
 	file *os.File // the container; parts that are sent are holes. Commit and Abort close it
 
 	beginning sync.Mutex // held while the upload is begun on the server
-	// what the server calls the upload; empty until a part is complete. Guarded by beginning
+	// id: what the server calls the upload; empty until a part is complete. Guarded by beginning.
 	id string
 
 	mu      sync.Mutex // guards what follows

@@ -25,7 +25,7 @@ type Quantity struct {
 // Sample is one measurement.
 type Sample struct {
 	Values []float64 // one for each of the row's quantities
-	// bytes that clients received; 0: CPU time for each gigabyte means nothing
+	// Delivered: bytes that clients received; 0: CPU time for each gigabyte means nothing.
 	Delivered int64
 	CPU       time.Duration // user and system time of the side's processes meanwhile
 	Peak      int64         // greatest resident memory of the side's processes, bytes

@@ -25,7 +25,7 @@ type Layout struct {
 	Hosts  []string // addresses: of the introducer, then of each storage node
 	Far    string   // the network namespace of all these, a file; "" for the caller's
 	Prefix []string // a program and its arguments that start the clients, such as nsenter
-	// whether there is a second client, which speaks Foolscap to the storage nodes
+	// Foolscap: whether there is a second client, which speaks Foolscap to the storage nodes.
 	Foolscap bool
 }
 
