@@ -185,7 +185,8 @@ func TestSkips(t *testing.T) {
 	})
 }
 
-// cited is a decision that a comment names, as "see decision one-lock-in-spool". Names have a hyphen.
+// cited is a decision that a comment names, as "see decision one-lock-in-spool". Names have a
+// hyphen.
 var cited = regexp.MustCompile(`decisions? ([a-z0-9]+-[a-z0-9-]+)((?:,? and |, )[a-z0-9]+-[a-z0-9-]+)*`)
 
 // TestDecisions: the decisions that comments name are there.
