@@ -52,22 +52,6 @@ func newClient(t testing.TB, cfg config) *decode.Client {
 	return c
 }
 
-// permuted returns the names of the servers in the order for si.
-func permuted(t testing.TB, servers []*gridtest.Faulty, si grid.StorageIndex) (names []string) {
-	t.Helper()
-	f, err := fleet.New(fleet.Config{Servers: decodetest.Servers(servers)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	members := f.Join(nil)
-	defer f.Leave(members)
-	for _, m := range fleet.Permute(members, si) {
-		names = append(names, m.String())
-	}
-	return names
-}
-
 const (
 	keyText = "q6m3rml7l6w4ztvqvfbdrwl7ei"
 	chkText = "URI:CHK:" + keyText + ":orpk7m7ebzops5333umhrpfxb3s63ar4dtrq4yvyultpis4kjpya:3:10:56"

@@ -213,7 +213,7 @@ func TestReadEarlyInVain(t *testing.T) {
 func TestFirstServerSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers, c, data, client, _, _ := knownServers(t, 3*time.Millisecond, putOptions{})
-		order := permuted(t, servers, decodetest.StorageIndex(t, c))
+		order := decodetest.Permuted(t, decodetest.Servers(servers), decodetest.StorageIndex(t, c))
 		l := &line{rate: 125e3}
 		serverNamed(servers, order[0]).OnBytes = l.pass
 		// Another file, whose shares are on the first three servers alone.
@@ -291,7 +291,7 @@ func TestFirstServersFail(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d/%v", name, grid.spoiled, grid.roundTrip), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					servers, c, data, client, _, log := knownServers(t, grid.roundTrip, putOptions{})
-					order := permuted(t, servers, decodetest.StorageIndex(t, c))
+					order := decodetest.Permuted(t, decodetest.Servers(servers), decodetest.StorageIndex(t, c))
 					copies = serverNamed(servers, order[9]).Held[decodetest.StorageIndex(t, c)]
 					for _, name := range order[:grid.spoiled] {
 						test.spoil(t, serverNamed(servers, name), c)

@@ -4,34 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 
 	"spillway/decode/decodetest"
 	"spillway/decode/fleet"
-	"spillway/decode/grid"
 	"spillway/decode/grid/gridtest"
 )
-
-// closing counts how often a server is closed.
-type closing struct {
-	grid.Server
-	closed atomic.Int64
-}
-
-func (s *closing) Close() error {
-	s.closed.Add(1)
-	return s.Server.Close()
-}
 
 // TestSetServers replaces the servers under an open file: it goes on reading from those that it
 // began with, finds shares on the new ones, and each server is closed once, when nobody uses it.
 func TestSetServers(t *testing.T) {
 	mem, data := gridtest.New(3), decodetest.Plaintext(300_000)
 	c := put(t, mem, data, putOptions{K: 2, N: 3, SegmentSize: 1 << 16})
-	var servers []*closing
+	var servers []*gridtest.Closing
 	for _, s := range mem {
-		servers = append(servers, &closing{Server: s})
+		servers = append(servers, &gridtest.Closing{Server: s})
 	}
 	client, members := config{Servers: []fleet.Server{{Server: servers[0]}, {Server: servers[1]}}}.open(t)
 	f, err := client.Open(t.Context(), c)
@@ -50,11 +37,11 @@ func TestSetServers(t *testing.T) {
 	read()
 	mem[0].OnRead = func(context.Context, int, int64) error { return errors.New("it is gone") }
 	read()
-	if n := servers[0].closed.Load() + servers[1].closed.Load(); n != 0 {
+	if n := servers[0].Closed.Load() + servers[1].Closed.Load(); n != 0 {
 		t.Errorf("%d servers of an open file are closed", n)
 	}
 	f.Close()
-	if a, b := servers[0].closed.Load(), servers[1].closed.Load(); a != 1 || b != 1 {
+	if a, b := servers[0].Closed.Load(), servers[1].Closed.Load(); a != 1 || b != 1 {
 		t.Errorf("servers that nobody uses were closed %d and %d times", a, b)
 	}
 	if err := members.SetServers(nil); err == nil {
@@ -62,11 +49,11 @@ func TestSetServers(t *testing.T) {
 	}
 	client.Close()
 	members.Close()
-	if n := servers[2].closed.Load(); n != 1 {
+	if n := servers[2].Closed.Load(); n != 1 {
 		t.Errorf("the server left was closed %d times", n)
 	}
-	late := &closing{Server: mem[1]}
-	if err := members.SetServers([]fleet.Server{{Server: late}}); !errors.Is(err, fleet.ErrClosed) || late.closed.Load() != 1 {
-		t.Errorf("%v; a server given to a closed Client was closed %d times", err, late.closed.Load())
+	late := &gridtest.Closing{Server: mem[1]}
+	if err := members.SetServers([]fleet.Server{{Server: late}}); !errors.Is(err, fleet.ErrClosed) || late.Closed.Load() != 1 {
+		t.Errorf("%v; a server given to a closed Client was closed %d times", err, late.Closed.Load())
 	}
 }

@@ -50,12 +50,6 @@ const hashedAtOnce = 16
 // MaxRun is how many segments can be encoded at once.
 const MaxRun = 64
 
-// ShareSize returns the length in bytes of every share of a file in the layout
-// version, where 0 means the first one that can hold it.
-func ShareSize(g Geometry, version int) int64 {
-	return newLayout(g, int64(len((&UEB{Geometry: g}).Marshal())), version).size()
-}
-
 // NewEncoder returns an Encoder of shares in the layout version; 0 means the
 // first one that can hold them. The caller closes it. The error is that of making the
 // file for hashes, in TMPDIR, else in /var/tmp.

@@ -181,3 +181,19 @@ func Shared(t testing.TB, name string) string {
 	}
 	return path
 }
+
+// Permuted returns the names of the servers in the order for si.
+func Permuted(t testing.TB, servers []fleet.Server, si grid.StorageIndex) (names []string) {
+	t.Helper()
+	f, err := fleet.New(fleet.Config{Servers: servers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	members := f.Join(nil)
+	defer f.Leave(members)
+	for _, m := range fleet.Permute(members, si) {
+		names = append(names, m.String())
+	}
+	return names
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"spillway/decode/decodetest"
 	"spillway/decode/fleet"
 	"spillway/decode/grid"
 	"spillway/decode/grid/gridtest"
@@ -21,7 +22,7 @@ func TestPermute(t *testing.T) {
 	}
 	si := grid.StorageIndex{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 	want := "s3 s4 s2 s7 s0 s1 s5 s6"
-	if got := strings.Join(permuted(t, servers, si), " "); got != want {
+	if got := strings.Join(decodetest.Permuted(t, servers, si), " "); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	// A node without a seed is known by its ID, others by their names.
@@ -30,11 +31,11 @@ func TestPermute(t *testing.T) {
 			servers[i] = fleet.Server{Server: node{servers[i].Server, byte(i)}}
 		}
 	}
-	if got := strings.Join(permuted(t, servers, si), " "); got != want {
+	if got := strings.Join(decodetest.Permuted(t, servers, si), " "); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	a, b := permuted(t, unseeded(), si), permuted(t, unseeded(), grid.StorageIndex{})
-	if slices.Equal(a, b) || !slices.Equal(a, permuted(t, unseeded(), si)) {
+	a, b := decodetest.Permuted(t, unseeded(), si), decodetest.Permuted(t, unseeded(), grid.StorageIndex{})
+	if slices.Equal(a, b) || !slices.Equal(a, decodetest.Permuted(t, unseeded(), si)) {
 		t.Errorf("%v and %v", a, b)
 	}
 }
@@ -58,15 +59,4 @@ func unseeded() (servers []fleet.Server) {
 		servers = append(servers, fleet.Server{Server: s})
 	}
 	return servers
-}
-
-// permuted returns the names of the servers in the order for si.
-func permuted(t *testing.T, servers []fleet.Server, si grid.StorageIndex) (names []string) {
-	members := newFleet(t, fleet.Config{Servers: servers})
-	all := members.Join(nil)
-	defer members.Leave(all)
-	for _, m := range fleet.Permute(all, si) {
-		names = append(names, m.String())
-	}
-	return names
 }

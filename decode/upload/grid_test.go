@@ -11,7 +11,6 @@ import (
 	"spillway/decode/caps"
 	"spillway/decode/decodetest"
 	"spillway/decode/fleet"
-	"spillway/decode/grid"
 	"spillway/decode/grid/gridtest"
 	"spillway/decode/upload"
 )
@@ -47,22 +46,6 @@ func newClient(t testing.TB, cfg config) client {
 		}
 	})
 	return client{c, u}
-}
-
-// permuted returns the names of the servers in the order for si.
-func permuted(t testing.TB, servers []fleet.Server, si grid.StorageIndex) (names []string) {
-	t.Helper()
-	f, err := fleet.New(fleet.Config{Servers: servers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	members := f.Join(nil)
-	defer f.Leave(members)
-	for _, m := range fleet.Permute(members, si) {
-		names = append(names, m.String())
-	}
-	return names
 }
 
 // put writes a file and returns its cap. Then share i is moved to server i modulo their number, and

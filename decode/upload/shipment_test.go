@@ -365,7 +365,7 @@ func TestPutPlacement(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		order := permuted(t, seeded(servers), decodetest.StorageIndex(t, c))
+		order := decodetest.Permuted(t, seeded(servers), decodetest.StorageIndex(t, c))
 		at := func(place int) *gridtest.Faulty { return servers[order[place][1]-'0'] }
 		for _, s := range servers {
 			clear(s.Held)

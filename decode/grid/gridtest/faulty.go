@@ -8,6 +8,7 @@ import (
 	"slices"
 	"spillway/decode/grid"
 	"sync"
+	"sync/atomic"
 )
 
 // Faulty is a server whose shares lie in memory and whose every operation
@@ -229,4 +230,16 @@ func (u *faultyUpload) Abort() error {
 		u.server.Uploading--
 	}
 	return nil
+}
+
+// Closing is a Server that counts how often it is closed.
+type Closing struct {
+	grid.Server
+	Closed atomic.Int64
+}
+
+// Close is grid.Server's.
+func (s *Closing) Close() error {
+	s.Closed.Add(1)
+	return s.Server.Close()
 }
