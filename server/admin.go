@@ -63,7 +63,7 @@ func (s *Server) newAdmin() *echo.Echo {
 	metrics := echo.WrapHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{DisableCompression: true}))
 	add(http.MethodGet, "/healthz", s.healthz)
 	add(http.MethodHead, "/healthz", s.healthz)
-	add(http.MethodGet, "/metrics", func(c echo.Context, _ *entry) error { return metrics(c) })
+	add(http.MethodGet, "/metrics", func(c echo.Context, _ *logLine) error { return metrics(c) })
 	add(http.MethodGet, "/admin/spool", s.authorize(s.listSpool))
 	add(http.MethodGet, "/admin/spool/:id", s.authorize(s.showEntry))
 	add(http.MethodDelete, "/admin/spool", s.authorize(s.purgeSpool))
@@ -78,7 +78,7 @@ func (s *Server) newAdmin() *echo.Echo {
 // Sec-Fetch-Site).
 func (s *Server) authorize(next handler) handler {
 	want := sha256.Sum256([]byte(s.token))
-	return func(c echo.Context, log *entry) error {
+	return func(c echo.Context, log *logLine) error {
 		r := c.Request()
 		if s.token == "" {
 			if !isLoopbackHost(r.Host) || isCrossSite(r) {
@@ -133,11 +133,11 @@ func writeJSON(c echo.Context, f *failure) {
 	_ = c.JSON(f.status, answer) // a client that is gone by now needs no answer
 }
 
-func (s *Server) listSpool(c echo.Context, _ *entry) error {
+func (s *Server) listSpool(c echo.Context, _ *logLine) error {
 	return answerJSON(c, stateOf(s.spool.Snapshot()))
 }
 
-func (s *Server) showEntry(c echo.Context, log *entry) error {
+func (s *Server) showEntry(c echo.Context, log *logLine) error {
 	for _, e := range s.spool.Snapshot().Entries {
 		if e.ID == c.Param("id") {
 			log.id = e.ID
@@ -162,7 +162,7 @@ func (s *Server) entryStateOf(e spool.Entry) entryState {
 	return state
 }
 
-func (s *Server) purgeSpool(c echo.Context, _ *entry) error {
+func (s *Server) purgeSpool(c echo.Context, _ *logLine) error {
 	idle, err := idleOnly(c)
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (s *Server) purgeSpool(c echo.Context, _ *entry) error {
 	return answerJSON(c, purgeResult(s.spool.PurgeAll(idle)))
 }
 
-func (s *Server) purgeEntry(c echo.Context, log *entry) error {
+func (s *Server) purgeEntry(c echo.Context, log *logLine) error {
 	idle, err := idleOnly(c)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"spillway/decode/caps"
+	"spillway/server/transport"
 	"spillway/spool"
 )
 
@@ -14,12 +15,8 @@ import (
 // uses it; only the function given to OnCut may run beside it. *spool.Reader is
 // one, and documents the methods.
 type content interface {
+	transport.Content
 	Want(extents ...spool.Extent)
-	Wait(ctx context.Context, off int64) (int64, error)
-	OnCut(f func())
-	io.ReaderAt
-	// Sendfile is errors.ErrUnsupported where the bytes must be copied, with ReadAt.
-	Sendfile(socket int, off, n int64) (int64, error)
 	Close() error
 }
 

@@ -39,7 +39,7 @@ func (s *Server) SetOpenSource(open func(context.Context, caps.Cap) (spool.Sourc
 }
 
 // SetStallLimit shortens the patience with clients that take nothing.
-func (s *Server) SetStallLimit(d time.Duration) { s.stallLimit = d }
+func (s *Server) SetStallLimit(d time.Duration) { s.transport.StallLimit = d }
 
 // Plan is planFor for a file called id.
 func Plan(h http.Header, id string, size int64, contentType string) (status int, parts []spool.Extent, length int64) {
@@ -48,7 +48,7 @@ func Plan(h http.Header, id string, size int64, contentType string) (status int,
 }
 
 // HandedOver is how many bodies net/http has let go.
-func (s *Server) HandedOver() int { return s.outside.handedOver() }
+func (s *Server) HandedOver() int { return s.transport.HandedOver() }
 
 // Content is content.
 type Content = content
@@ -63,9 +63,4 @@ func (s *Server) SetContent(wrap func(Content) Content) {
 		}
 		return wrap(c), nil
 	}
-}
-
-// SetSend replaces the system call that sends bytes of the process's own.
-func (s *Server) SetSend(wrap func(send func(fd int, p []byte) (int, error)) func(fd int, p []byte) (int, error)) {
-	s.send = wrap(s.send)
 }

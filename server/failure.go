@@ -10,6 +10,7 @@ import (
 
 	"spillway/decode"
 	"spillway/decode/caps"
+	"spillway/server/transport"
 	"spillway/spool"
 )
 
@@ -71,6 +72,8 @@ func failureOf(err error) *failure {
 	case errors.Is(err, spool.ErrPurged):
 		return &failure{status: http.StatusServiceUnavailable,
 			line: "the file was purged from the gateway just now; try again", retryAfter: time.Second, cause: err}
+	case errors.Is(err, transport.ErrLongHeader):
+		return &failure{status: http.StatusInternalServerError, line: "the header of this answer would be too long", cause: err}
 	case errors.Is(err, spool.ErrClosed), errors.Is(err, decode.ErrClosed):
 		return &failure{status: http.StatusServiceUnavailable,
 			line: "the gateway is shutting down; try again soon", retryAfter: retrySpool, cause: err}

@@ -21,7 +21,7 @@ type metrics struct {
 	firstByte prometheus.Histogram
 }
 
-func newMetrics(cfg Config, o *outside) *metrics {
+func newMetrics(cfg Config, handedOver func() int) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -53,11 +53,11 @@ func newMetrics(cfg Config, o *outside) *metrics {
 	for _, how := range []outcome{complete, refused, cut, clientLeft, stalled, panicked} {
 		m.outcomes[how] = outcomes.WithLabelValues(string(how))
 	}
-	handedOver := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	outside := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "spillway_http_requests_handed_over",
 		Help: "Requests whose bodies wait for their clients, or for bytes of the file, outside of the HTTP server."},
-		func() float64 { return float64(o.handedOver()) })
-	m.registry.MustRegister(m.inFlight, m.requests, outcomes, m.sent, m.copied, handedOver, m.firstByte, build,
+		func() float64 { return float64(handedOver()) })
+	m.registry.MustRegister(m.inFlight, m.requests, outcomes, m.sent, m.copied, outside, m.firstByte, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if cfg.Spool != nil {
 		m.registry.MustRegister(spoolCollector{cfg.Spool})
@@ -69,7 +69,7 @@ func newMetrics(cfg Config, o *outside) *metrics {
 }
 
 // observe counts a request that has ended.
-func (m *metrics) observe(log *entry) {
+func (m *metrics) observe(log *logLine) {
 	counter, ok := log.route.byStatus.Load(log.status)
 	if !ok {
 		counter = m.requests.WithLabelValues(log.route.listener, log.route.pattern, strconv.Itoa(log.status))

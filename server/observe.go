@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"spillway/server/transport"
 )
 
 // An outcome says how a request ended.
@@ -24,9 +26,9 @@ const (
 	panicked   outcome = "panic"
 )
 
-// entry is the line of the access log that a request in progress is going to
-// leave. The request's handler owns it, or the sender that it was handed over to.
-type entry struct {
+// A logLine is the line of the access log that a request in progress is going to
+// leave. The request's handler owns it, or the answer that was handed over.
+type logLine struct {
 	route     *route
 	method    string
 	start     time.Time
@@ -52,8 +54,8 @@ func (s *Server) newRoute(listener, pattern string) *route {
 }
 
 // A handler answers a request and tells the log about it. An error is answered or cuts the
-// connection; errHandedOver means that a sender has both.
-type handler func(echo.Context, *entry) error
+// connection; transport.ErrHandedOver means that the answer goes on, and ends the line.
+type handler func(echo.Context, *logLine) error
 
 // observe makes h the handler of a route: see serve.
 func (s *Server) observe(listener, pattern string, write func(echo.Context, *failure), h handler) echo.HandlerFunc {
@@ -71,7 +73,7 @@ func (s *Server) router(listener string, write func(echo.Context, *failure)) ech
 		if pattern == "" {
 			pattern = "unmatched"
 		}
-		s.serve(c, s.newRoute(listener, pattern), write, func(echo.Context, *entry) error { return err })
+		s.serve(c, s.newRoute(listener, pattern), write, func(echo.Context, *logLine) error { return err })
 	}
 }
 
@@ -79,11 +81,9 @@ func (s *Server) router(listener string, write func(echo.Context, *failure)) ech
 // header, into a cut connection, and counts and logs the request when it ends.
 func (s *Server) serve(c echo.Context, rt *route, write func(echo.Context, *failure), h handler) {
 	res := c.Response()
-	log := &entry{route: rt, method: methodName(c.Request().Method), start: time.Now(), outcome: panicked}
-	setHeader(res.Header(), commonHeader)
-	if connOf(c.Request().Context()) == nil { // which bounds its writes itself
-		_ = http.NewResponseController(res.Writer).SetWriteDeadline(log.start.Add(s.stallLimit))
-	}
+	log := &logLine{route: rt, method: methodName(c.Request().Method), start: time.Now(), outcome: panicked}
+	commonFields.Set(res.Header())
+	s.transport.Bound(res.Writer, c.Request())
 	s.metrics.inFlight.Inc()
 	handedOver := false
 	defer func() {
@@ -93,7 +93,7 @@ func (s *Server) serve(c echo.Context, rt *route, write func(echo.Context, *fail
 		}
 	}()
 	err := h(c, log)
-	if errors.Is(err, errHandedOver) {
+	if err == transport.ErrHandedOver {
 		handedOver = true
 		return
 	}
@@ -115,20 +115,20 @@ func (s *Server) serve(c echo.Context, rt *route, write func(echo.Context, *fail
 }
 
 // conclude fills in how an answer ended whose header is out, or is not wanted any more.
-func (s *Server) conclude(log *entry, err error) {
+func (s *Server) conclude(log *logLine, err error) {
 	if err == nil {
 		log.outcome = complete
 		return
 	}
 	log.err = err
-	var sending *writeError
-	var bug *panicError
+	var sending *transport.SendError
+	var bug *transport.PanicError
 	switch {
 	case errors.As(err, &bug):
 		log.outcome = panicked
 	case s.cutting.Load() || errors.Is(err, net.ErrClosed):
 		log.outcome = cut
-	case errors.Is(err, errStalled):
+	case errors.Is(err, transport.ErrStalled):
 		log.outcome = stalled
 	case errors.As(err, &sending) || failureOf(err).status == statusClientGone:
 		log.outcome = clientLeft
@@ -156,7 +156,7 @@ func failureOfRequest(err error) *failure {
 func writeText(c echo.Context, f *failure) { f.write(c.Response(), c.Request()) }
 
 // end logs and counts a request that has ended.
-func (s *Server) end(log *entry) {
+func (s *Server) end(log *logLine) {
 	s.metrics.inFlight.Dec()
 	s.metrics.observe(log)
 	level := slog.LevelInfo

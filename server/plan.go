@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"spillway/server/transport"
 	"spillway/spool"
 )
 
@@ -78,40 +79,17 @@ func (p plan) multipart() bool {
 	return p.status == http.StatusPartialContent && len(p.parts) > 1
 }
 
-// setHeader sets the fields that differ from plan to plan.
-func (p plan) setHeader(h http.Header, rep representation) {
-	if p.status != http.StatusOK && p.status != http.StatusPartialContent {
-		return
+// header returns the header of an answer 200 or 206 about f.
+func (p plan) header(f *file) transport.Header {
+	h := transport.Header{Status: p.status, Length: p.length, Shared: f.fields, ContentType: f.rep.contentType}
+	switch {
+	case p.multipart():
+		h.ContentType = "multipart/byteranges; boundary=" + f.rep.boundary()
+	case p.status == http.StatusPartialContent:
+		h.ContentRange = contentRange(p.parts[0], f.rep.size)
 	}
-	p.setLength(h)
-	h["Content-Type"] = []string{p.contentType(rep)}
-	if p.single() {
-		h["Content-Range"] = []string{contentRange(p.parts[0], rep.size)}
-	}
+	return h
 }
-
-func (p plan) setLength(h http.Header) {
-	h["Content-Length"] = []string{strconv.FormatInt(p.length, 10)}
-}
-
-// appendFields appends, as text, what setHeader sets, but for the length.
-func (p plan) appendFields(text []byte, rep representation) []byte {
-	text = append(append(append(text, "Content-Type: "...), p.contentType(rep)...), "\r\n"...)
-	if p.single() {
-		text = append(append(append(text, "Content-Range: "...), contentRange(p.parts[0], rep.size)...), "\r\n"...)
-	}
-	return text
-}
-
-func (p plan) contentType(rep representation) string {
-	if p.multipart() {
-		return "multipart/byteranges; boundary=" + rep.boundary()
-	}
-	return rep.contentType
-}
-
-// single says whether the body is one range of the file.
-func (p plan) single() bool { return p.status == http.StatusPartialContent && len(p.parts) == 1 }
 
 // partHeader is what stands before the bytes of part i (RFC 9110, section 14.6).
 func (p plan) partHeader(i int, rep representation) string {

@@ -1,67 +1,49 @@
 package server
 
 import (
-	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"spillway/server/transport"
 )
 
 // cacheControl lets the reader's own cache keep a file as long as it likes,
 // since its bytes never change, and forbids proxies to keep or transform it.
 const cacheControl = "private, max-age=31536000, immutable, no-transform"
 
-// A field is a header field under its canonical name. Its values are shared by many answers.
-type field struct {
-	name   string
-	values []string
-}
-
-// fileHeader returns the fields that every answer about a readable file
+// fileFields returns the fields that every answer about a readable file
 // carries: 200, 206 and 304 alike. name is the file's name, or "" if the
 // request told none; save asks the browser to store the file, not to show it.
-func fileHeader(rep representation, name string, save bool) []field {
-	header := []field{
-		{"Accept-Ranges", []string{"bytes"}},
-		{"Etag", []string{rep.etag()}},
-		{"Cache-Control", []string{cacheControl}},
-		{"Content-Security-Policy", []string{contentSecurityPolicy(rep.contentType)}},
-	}
+func fileFields(rep representation, name string, save bool) *transport.Fields {
+	fields := append(slices.Clone(commonList),
+		transport.Field{Name: "Accept-Ranges", Values: []string{"bytes"}},
+		transport.Field{Name: "Etag", Values: []string{rep.etag()}},
+		transport.Field{Name: "Cache-Control", Values: []string{cacheControl}},
+		transport.Field{Name: "Content-Security-Policy", Values: []string{contentSecurityPolicy(rep.contentType)}},
+	)
 	if save && name == "" {
 		name = rep.id // else the browser would make a name of the URL, that is of the cap
 	}
 	if name != "" {
-		header = append(header, field{"Content-Disposition", []string{contentDisposition(name, save)}})
+		fields = append(fields, transport.Field{Name: "Content-Disposition", Values: []string{contentDisposition(name, save)}})
 	}
-	return header
+	return transport.NewFields(fields...)
 }
 
-// commonHeader is the fields of every answer, errors too. Whatever refers
+// commonFields are the fields of every answer, errors too. Whatever refers
 // to a file by its cap must not hand the cap on, and what is no image must not
 // be taken for one.
-var commonHeader = []field{
-	{"X-Content-Type-Options", []string{"nosniff"}},
-	{"Referrer-Policy", []string{"no-referrer"}},
-	{"Cross-Origin-Resource-Policy", []string{"same-origin"}},
-}
-
-// textOf returns fields as they stand in a header. Their values have no line breaks.
-func textOf(fields []field) string {
-	var text strings.Builder
-	for _, f := range fields {
-		for _, value := range f.values {
-			text.WriteString(f.name + ": " + value + "\r\n")
-		}
+var (
+	commonList = []transport.Field{
+		{Name: "X-Content-Type-Options", Values: []string{"nosniff"}},
+		{Name: "Referrer-Policy", Values: []string{"no-referrer"}},
+		{Name: "Cross-Origin-Resource-Policy", Values: []string{"same-origin"}},
 	}
-	return text.String()
-}
-
-func setHeader(h http.Header, fields []field) {
-	for _, f := range fields {
-		h[f.name] = f.values
-	}
-}
+	commonFields = transport.NewFields(commonList...)
+)
 
 // contentSecurityPolicy confines a file that a browser shows: it is other
 // people's, and must not script the gateway's origin or call home.

@@ -30,6 +30,7 @@ import (
 
 	"spillway/decode"
 	"spillway/decode/caps"
+	"spillway/server/transport"
 	"spillway/spool"
 )
 
@@ -53,14 +54,13 @@ type Server struct {
 	metrics *metrics
 	public  *echo.Echo
 	admin   *echo.Echo
-	outside *outside
+
+	transport *transport.Transport
 
 	openSource    func(context.Context, caps.Cap) (spool.Source, error) // from the grid
 	status        func(id string) (decode.Status, bool)                 // of the grid's shares
 	acquire       func(cap caps.Cap, id string) (content, error)        // contentOf
-	send          sendFunc
 	firstByteWait time.Duration
-	stallLimit    time.Duration
 
 	draining atomic.Bool // Shutdown has begun
 	cutting  atomic.Bool // Shutdown closes the connections that are left
@@ -72,10 +72,7 @@ func New(cfg Config) *Server {
 		spool:         cfg.Spool,
 		log:           cfg.Log,
 		token:         cfg.AdminToken,
-		outside:       newOutside(),
-		send:          send,
 		firstByteWait: firstByteWait,
-		stallLimit:    stallLimit,
 		openSource: func(ctx context.Context, cap caps.Cap) (spool.Source, error) {
 			f, err := cfg.Client.Open(ctx, cap)
 			if err != nil {
@@ -92,7 +89,8 @@ func New(cfg Config) *Server {
 		s.status = cfg.Client.Status
 	}
 	s.acquire = s.contentOf
-	s.metrics = newMetrics(cfg, s.outside)
+	s.transport = transport.New(stallLimit, func(n int64) { s.metrics.copied.Add(float64(n)) })
+	s.metrics = newMetrics(cfg, s.transport.HandedOver)
 	s.public, s.admin = s.newPublic(), s.newAdmin()
 	return s
 }
@@ -111,27 +109,23 @@ func (s *Server) HTTPServer(h http.Handler) *http.Server {
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second, // of a request's body, which nothing here reads
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       transport.IdleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if c, ok := c.(*conn); ok {
-				return context.WithValue(ctx, connKey{}, c)
-			}
-			return ctx
-		},
+		ConnContext:       transport.ConnContext,
 	}
 }
 
-// idleTimeout is how long a connection may be without a request.
-const idleTimeout = 2 * time.Minute
+// stallLimit is how long a client may take nothing at all before its
+// connection is given up. An answer as a whole has no limit. See decision no-tcp-user-timeout.
+const stallLimit = 10 * time.Minute
 
 // Listener returns a listener for the http.Server of Public, in front of inner, which
 // it closes when it is closed. On its TCP connections bodies go out by sendfile, and those that
 // their clients do not take at once leave the http.Server, for a few kilobytes each, until they
 // are out; Shutdown, not that of the http.Server, waits for them. On any other
 // connection, as of TLS, bodies are copied.
-func (s *Server) Listener(inner net.Listener) net.Listener { return newListener(s, inner) }
+func (s *Server) Listener(inner net.Listener) net.Listener { return s.transport.Listener(inner) }
 
 // Shutdown ends the servers in the given order: each stops listening and waits
 // for its running requests until ctx ends; after that the remaining connections
@@ -151,7 +145,7 @@ func (s *Server) Shutdown(ctx context.Context, servers ...*http.Server) error {
 		}
 		errs = append(errs, err)
 	}
-	errs = append(errs, s.outside.shutdown(ctx))
+	errs = append(errs, s.transport.Shutdown(ctx))
 	return errors.Join(errs...)
 }
 
@@ -179,7 +173,7 @@ func newEcho(unmatched echo.HTTPErrorHandler) *echo.Echo {
 	return e
 }
 
-func (s *Server) healthz(c echo.Context, _ *entry) error {
+func (s *Server) healthz(c echo.Context, _ *logLine) error {
 	if s.draining.Load() {
 		return &failure{status: http.StatusServiceUnavailable, line: "shutting down"}
 	}

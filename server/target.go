@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"spillway/decode/caps"
+	"spillway/server/transport"
 )
 
 // A target is what a URL asks for (Tahoe-LAFS docs/frontends/webapi.rst,
@@ -83,17 +84,19 @@ func (t target) check() error {
 type file struct {
 	cap    caps.Cap
 	rep    representation
-	header []field
-	text   string // header and commonHeader, as they are sent
+	fields *transport.Fields
+	uri    string // that named it, as it was sent
 }
 
 // fileOf returns the file that r asks for. Programs that read ranges send the same URL over and over on one
 // connection, which therefore remembers the last one. id is the file's for the
 // log, as soon as it is known, also with an error.
 func fileOf(r *http.Request) (f *file, id string, err error) {
-	c := connOf(r.Context())
-	if c != nil && c.last != nil && c.lastURI == r.RequestURI {
-		return c.last, c.last.rep.id, nil
+	slot := transport.Slot(r.Context())
+	if slot != nil {
+		if known, ok := (*slot).(*file); ok && known.uri == r.RequestURI {
+			return known, known.rep.id, nil
+		}
 	}
 	t, err := parseTarget(r)
 	if err != nil {
@@ -108,20 +111,22 @@ func fileOf(r *http.Request) (f *file, id string, err error) {
 		return nil, id, err
 	}
 	rep := representation{id: id, size: cap.Size(), contentType: contentTypeOf(t.name)}
-	f = &file{cap: cap, rep: rep, header: fileHeader(rep, t.name, t.save)}
-	f.text = textOf(commonHeader) + textOf(f.header)
-	if c != nil && len(r.RequestURI) <= maxKnownURI {
-		c.last, c.lastURI = f, r.RequestURI
+	f = &file{cap: cap, rep: rep, fields: fileFields(rep, t.name, t.save), uri: r.RequestURI}
+	if slot != nil && len(f.uri) <= maxKnownURI {
+		*slot = f
 	}
 	return f, id, nil
 }
+
+// maxLocation is how many bytes of a header a redirect may take.
+const maxLocation = 4 << 10
 
 // maxKnownURI is how long a URL may be that a connection remembers, with its file, while it is idle.
 const maxKnownURI = 4 << 10
 
 // redirect answers GET /uri?uri=CAP, with which a form can ask for a file. The
 // other parameters stay.
-func (s *Server) redirect(c echo.Context, log *entry) error {
+func (s *Server) redirect(c echo.Context, log *logLine) error {
 	query := c.Request().URL.Query()
 	text := query.Get("uri")
 	if text == "" {
@@ -137,7 +142,7 @@ func (s *Server) redirect(c echo.Context, log *entry) error {
 	if len(query) > 0 {
 		location += "?" + query.Encode()
 	}
-	if len(location) > maxFields {
+	if len(location) > maxLocation {
 		return &failure{status: http.StatusRequestURITooLong, line: "this address is too long"}
 	}
 	h := c.Response().Header()

@@ -1,9 +1,8 @@
-package server_test
+package transport_test
 
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -15,50 +14,34 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"spillway/decode"
-	"spillway/server"
-	"spillway/spool"
+	"spillway/server/transport"
 )
 
 // TestShortWrites: whatever part of an answer the socket takes at a time, the client gets the bytes
 // that it gets of a socket that takes all, in their order, and the next answer after them.
 func TestShortWrites(t *testing.T) {
-	g := newGateway(t, spool.Config{})
+	s := newSite(t)
 	var socket narrow
-	g.SetSend(socket.send)
-	g.SetContent(func(c server.Content) server.Content { return &narrowContent{c, &socket} })
-	file, lost := g.keep("file", pattern(120)), g.capOf("lost", 10)
-	g.serve(lost, func(context.Context) (spool.Source, error) {
-		return nil, &decode.NotEnoughSharesError{Needed: 3, Total: 10}
-	})
-	const literal = "URI:LIT:nruxizlsmfwcc"
-	name := strings.Repeat("%F0%9F%90%8C", 20) + ".txt"
-	next := strings.ReplaceAll("GET /uri/"+literal+" HTTP/1.1\nHost: x\n\n", "\n", "\r\n")
-	for _, test := range []struct{ what, line, fields string }{
-		{"200", "GET /uri/" + file, ""},
-		{"200 named", "GET /uri/" + file + "?save=true&filename=" + name, ""},
-		{"206", "GET /file/" + file + "/a.png", "Range: bytes=7-90\n"},
-		{"multipart", "GET /uri/" + g.keep("larger", pattern(2000)), "Range: bytes=0-9,500-599,100-100\n"},
-		{"literal", "GET /uri/" + literal + "?filename=a.html", ""},
-		{"literal 206", "GET /uri/" + literal, "Range: bytes=2-4\n"},
-		{"HEAD", "HEAD /uri/" + file, ""},
-		{"304", "GET /uri/" + file, "If-None-Match: *\n"},
-		{"302", "GET /uri?uri=" + file, ""},
-		{"400", "GET /uri/hello", ""},
-		{"404", "GET /nothing", ""},
-		{"410", "GET /uri/" + lost, ""},
-		{"412", "GET /uri/" + file, "If-Match: \"x\"\n"},
-		{"416", "GET /uri/" + file, "Range: bytes=120-\n"},
-	} {
-		t.Run(test.what, func(t *testing.T) {
-			conn, _ := g.dial("")
-			conn.SetDeadline(time.Now().Add(time.Minute)) // an answer may lack bytes
-			request := strings.ReplaceAll(test.line+" HTTP/1.1\nHost: x\n"+test.fields+"\n", "\n", "\r\n")
-			first, second := g.whole(request), g.whole(next)
+	s.SetSend(socket.send)
+	data := pattern(200)
+	file, copied := &narrowContent{newSpooled(t, data), &socket}, newMemory(data)
+	partial := transport.Header{Status: 206, ContentType: "text/html", ContentRange: "bytes 5-9/200",
+		Shared: transport.NewFields(transport.Field{Name: "X-Long", Values: []string{strings.Repeat("x", 1000)}})}
+	s.servePieces("/text", ok, text("one"), text(""), text("two"))
+	s.servePieces("/file", ok, part(file, 0, 200))
+	s.servePieces("/range", partial, part(file, 5, 10))
+	s.servePieces("/copied", ok, part(copied, 3, 200))
+	s.servePieces("/empty", ok, text(""), part(file, 7, 7))
+	s.servePieces("/mixed", ok, text("<"), part(file, 0, 20), text("|"), part(copied, 0, 20), part(file, 100, 101), text(">"))
+	next := request("GET", "/text")
+	for _, line := range []string{"GET /text", "GET /file", "GET /range", "GET /copied", "GET /empty", "GET /mixed", "GET /nothing", "HEAD /file"} {
+		t.Run(line, func(t *testing.T) {
+			conn := s.dial()
+			request := line + " HTTP/1.1\r\nHost: x\r\n\r\n"
+			first, second := s.whole(request), s.whole(next)
 			want := slices.Concat(first, second)
 			for _, h := range []hindrance{cutShort, fullOnce, trickle} {
 				for n := 1; n < len(want); n++ {
@@ -83,6 +66,7 @@ func TestShortWrites(t *testing.T) {
 			}
 		})
 	}
+	await(t, "no answer is left", func() bool { return s.HandedOver() == 0 })
 }
 
 // exchange sends requests at once, and returns the n bytes that come back, without their dates.
@@ -99,24 +83,21 @@ func exchange(t *testing.T, conn net.Conn, requests string, n int) []byte {
 }
 
 // whole returns the answer to one request as a socket that takes all brings it, without its date.
-func (g *gateway) whole(request string) []byte {
-	g.t.Helper()
-	conn, err := net.Dial("tcp", g.public.Listener.Addr().String())
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer conn.Close()
+func (s *site) whole(request string) []byte {
+	s.t.Helper()
+	conn := s.dial()
 	if _, err := io.WriteString(conn, request); err != nil {
-		g.t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	method, _, _ := strings.Cut(request, " ")
 	var answer bytes.Buffer
-	res, err := http.ReadResponse(bufio.NewReader(io.TeeReader(conn, &answer)), &http.Request{Method: method})
+	r := bufio.NewReader(io.TeeReader(conn, &answer))
+	res, err := http.ReadResponse(r, &http.Request{Method: method})
 	if err != nil {
-		g.t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	if _, err := io.ReadAll(res.Body); err != nil {
-		g.t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	return undated(answer.Bytes())
 }
@@ -197,14 +178,11 @@ func (s *narrow) send(send func(int, []byte) (int, error)) func(int, []byte) (in
 
 // narrowContent goes by sendfile to a narrow socket.
 type narrowContent struct {
-	server.Content
+	transport.Content
 	socket *narrow
 }
 
 func (c *narrowContent) Sendfile(fd int, off, n int64) (int64, error) {
-	if _, err := c.Content.Sendfile(fd, off, 0); err != nil {
-		return 0, err // it is copied
-	}
 	room, err := c.socket.room(fd, int(n))
 	if err != nil {
 		return 0, err
@@ -215,19 +193,23 @@ func (c *narrowContent) Sendfile(fd int, off, n int64) (int64, error) {
 // TestTinySocket: so it is with the kernel's own socket that takes little at a time, and a client
 // that takes its time.
 func TestTinySocket(t *testing.T) {
-	g := newGateway(t, spool.Config{})
-	hs := httptest.NewUnstartedServer(nil)
-	hs.Config = g.HTTPServer(g.Public())
-	hs.Listener = g.Listener(tinyListener{hs.Listener})
+	s := newSite(t)
+	hs := httptest.NewUnstartedServer(http.HandlerFunc(s.handle))
+	hs.Config.ConnContext = transport.ConnContext
+	hs.Listener = s.Transport.Listener(tinyListener{hs.Listener})
 	hs.Start()
 	defer hs.Close()
-	file, name := g.keep("file", pattern(3000)), strings.Repeat("%F0%9F%90%8C", 60)
+	long := transport.Header{Status: 200, ContentType: "text/html",
+		Shared: transport.NewFields(transport.Field{Name: "X-Long", Values: []string{strings.Repeat("x", 3000)}})}
+	file := newSpooled(t, pattern(3000))
 	var requests strings.Builder
 	var want []byte
 	for i := range 100 {
-		request := strings.ReplaceAll(fmt.Sprintf("GET /uri/%s?filename=%s HTTP/1.1\nHost: x\nRange: bytes=%d-%d\n\n", file, name, i, 29*i), "\n", "\r\n")
+		path := fmt.Sprint("/", i)
+		s.servePieces(path, long, part(file, int64(i), int64(i)+29*int64(i)))
+		request := request("GET", path)
 		requests.WriteString(request)
-		want = append(want, g.whole(request)...)
+		want = append(want, s.whole(request)...)
 	}
 	small := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 200) })
@@ -240,7 +222,7 @@ func TestTinySocket(t *testing.T) {
 	var writing sync.WaitGroup
 	defer writing.Wait()
 	writing.Go(func() { io.WriteString(conn, requests.String()) })
-	await(t, "an answer is handed over", func() bool { return g.HandedOver() > 0 })
+	await(t, "an answer is handed over", func() bool { return s.HandedOver() > 0 })
 	got := make([]byte, len(want))
 	for n := 0; n < len(got); {
 		m, err := conn.Read(got[n:min(n+100, len(got))])
