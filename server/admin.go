@@ -44,8 +44,11 @@ type spoolEntry struct {
 // entryState is the answer to GET /admin/spool/{id}.
 type entryState struct {
 	spoolEntry
-	Shares string `json:"shares,omitempty"` // what is known of the shares on the grid, while they are read or when some are missing
-	Error  string `json:"error,omitempty"`  // why something could not be decoded last time, if it is not for want of shares
+	// Shares is what is known of the shares on the grid, while they are read or when some are
+	// missing.
+	Shares string `json:"shares,omitempty"`
+	// Error is why something could not be decoded last time, if it is not for want of shares.
+	Error string `json:"error,omitempty"`
 }
 
 // purgeResult is the answer to DELETE.
@@ -56,9 +59,9 @@ type purgeResult struct {
 }
 
 func (s *Server) newAdmin() *echo.Echo {
-	e := newEcho(s.router("admin", writeJSON))
+	e := newEcho(s.router("admin", tellJSON))
 	add := func(method, path string, h handler) {
-		e.Add(method, path, s.observe("admin", path, writeJSON, h))
+		e.Add(method, path, s.observe("admin", path, tellJSON, h))
 	}
 	metrics := echo.WrapHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{DisableCompression: true}))
 	add(http.MethodGet, "/healthz", s.healthz)
@@ -124,8 +127,8 @@ func isCrossSite(r *http.Request) bool {
 	return err != nil || u.Host != r.Host
 }
 
-// writeJSON answers a failure as an object with the member "error".
-func writeJSON(c echo.Context, f *failure) {
+// tellJSON answers a failure as an object with the member "error".
+func tellJSON(c echo.Context, f *failure) {
 	f.setHeader(c.Response().Header())
 	answer := struct {
 		Error string `json:"error"`

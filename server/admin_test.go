@@ -85,7 +85,8 @@ func TestAdmin(t *testing.T) {
 	}
 	if status, answer := g.adminJSON("DELETE", "/admin/spool/"+id, bearer...); status != 200 ||
 		!slices.Equal(keys(answer), []string{"entries", "freed_bytes", "waiting_bytes"}) || answer["entries"] != 1.0 ||
-		answer["freed_bytes"].(float64)+answer["waiting_bytes"].(float64) != float64(len(data)) { // a worker of the fill may be leaving yet
+		answer["freed_bytes"].(float64)+answer["waiting_bytes"].(float64) != float64(len(data)) {
+		// The sum counts, since a worker of the fill may be leaving yet.
 		t.Errorf("purge: %d %v", status, answer)
 	}
 	if status, _ := g.adminJSON("GET", "/admin/spool/"+id, bearer...); status != 404 {
@@ -126,7 +127,8 @@ func TestAdminReaders(t *testing.T) {
 	}
 }
 
-// TestAdminShares: of one entry the operator sees which shares there are, as it is read and after it failed.
+// TestAdminShares: of one entry the operator sees which shares there are, as it is read and after
+// it failed.
 func TestAdminShares(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	bearer := []string{"Authorization", "Bearer " + adminToken}
@@ -380,5 +382,17 @@ func TestDiscardedLog(t *testing.T) {
 	}
 	if hs := s.HTTPServer(s.Public()); hs.ReadHeaderTimeout != 10*time.Second || hs.WriteTimeout != 0 {
 		t.Error("limits")
+	}
+}
+
+// TestUnasked: what browsers and robots ask for on their own is no error, in the log and in the
+// metrics.
+func TestUnasked(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	for n, path := range []string{"/", "/robots.txt", "/favicon.ico"} {
+		g.get("GET", path)
+		if rec := g.log.await(n); rec["outcome"] != "complete" || rec["level"] != "INFO" || rec["route"] != path || rec["error"] != nil {
+			t.Errorf("%s: logged %v", path, rec)
+		}
 	}
 }

@@ -121,7 +121,8 @@ func BenchmarkRange(b *testing.B) {
 	})
 }
 
-// BenchmarkWhole is a whole file of 64 MiB, over plain TCP and over TLS with either version of HTTP.
+// BenchmarkWhole is a whole file of 64 MiB, over plain TCP and over TLS with either version of
+// HTTP.
 func BenchmarkWhole(b *testing.B) {
 	const size = 64 << 20
 	s, addr, cap := newBenchServer(b, size)
@@ -159,9 +160,9 @@ func BenchmarkWhole(b *testing.B) {
 	}
 }
 
-// BenchmarkStalled reports what each of b.N clients costs that asked for a file and take nothing of it:
-// the process's memory (resident), in which the clients' own half, descriptors without
-// buffers, is a small part. Run it with -benchtime 1000x, or 10000x.
+// BenchmarkStalled reports what each of b.N clients costs that asked for a file and take nothing of
+// it: the process's memory (resident), in which the clients' own half, descriptors without buffers,
+// is a small part. Run it with -benchtime 1000x, or 10000x.
 func BenchmarkStalled(b *testing.B) {
 	for _, files := range []int{1, 500} {
 		b.Run(strconv.Itoa(files), func(b *testing.B) {
@@ -186,8 +187,8 @@ func BenchmarkStalled(b *testing.B) {
 	}
 }
 
-// askAndStall asks for a file over a connection that neither this process's network poller nor any buffer
-// knows, and waits for the first byte of the answer.
+// askAndStall asks for a file over a connection that neither this process's network poller nor any
+// buffer knows, and waits for the first byte of the answer.
 func askAndStall(b *testing.B, addr *net.TCPAddr, cap string) (leave func()) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -225,8 +226,9 @@ func resident(b *testing.B) int64 {
 	return 0
 }
 
-// BenchmarkCold is what a client that takes nothing starts: a file is decoded from shares in the page cache into
-// a spool file on the disk, whole, by as many workers as there are processors (-cpu).
+// BenchmarkCold is what a client that takes nothing starts: a file is decoded from shares in the
+// page cache into a spool file on the disk, whole, by as many workers as there are processors
+// (-cpu).
 func BenchmarkCold(b *testing.B) {
 	const size = 256 << 20
 	data := pattern(size)

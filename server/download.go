@@ -126,7 +126,7 @@ func (a *fileAnswer) Done(sent int64, err error) {
 	a.content.Close()
 	a.log.bytes = sent
 	a.server.conclude(a.log, err)
-	a.server.end(a.log)
+	a.server.record(a.log)
 }
 
 func clientGone(err error) error {

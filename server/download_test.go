@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -42,6 +43,8 @@ func TestErrorBeforeFirstByte(t *testing.T) {
 		{&decode.NotEnoughSharesError{Needed: 3, Total: 10, Found: []grid.SharePlace{place(4)}, Failed: []grid.ServerError{{Server: "a", Err: io.EOF}}}, 503, "60",
 			"3 of 10 shares needed; have 1: storage (share 4); a failed; try again in a minute\n"},
 		{decode.ErrInconsistent, 502, "", "this file was uploaded inconsistently and cannot be read\n"},
+		{fmt.Errorf("opening: %w", fmt.Errorf("%w: its UEB contradicts its cap: needed_shares is \"4\"\nin 1%% of it %s", decode.ErrInconsistent, strings.Repeat("é", 200))), 502, "",
+			"this file was uploaded inconsistently and cannot be read: its UEB contradicts its cap: needed_shares is \"4\"_in 1% of it " + strings.Repeat("_", 69) + "\n"},
 		{&memory.Error{What: "segments", Needed: 2, Limit: 1}, 500, "",
 			"this file needs more memory than the gateway may use for decoding; its operator can raise --decode-memory\n"},
 		{spool.ErrPurged, 503, "1", "the file was purged from the gateway just now; try again\n"},
@@ -242,7 +245,8 @@ func TestPurgeCuts(t *testing.T) {
 	if err != nil || res.StatusCode != 206 {
 		t.Fatal(res, err)
 	}
-	g.get("GET", "/uri/"+cap, "Range", "bytes=50331647-50331647") // now the first 48 MiB are there, or decoded next
+	// Now the first 48 MiB are there, or decoded next.
+	g.get("GET", "/uri/"+cap, "Range", "bytes=50331647-50331647")
 	g.get("GET", "/uri/"+cap, "Range", "bytes=0-50331647")
 
 	answer, body, err := g.try("DELETE", g.admin.URL+"/admin/spool", "Authorization", "Bearer "+adminToken)

@@ -62,7 +62,7 @@ func failureOf(err error) *failure {
 	case errors.As(err, &tooFew):
 		return tooFewFailure(tooFew)
 	case errors.Is(err, decode.ErrInconsistent):
-		return &failure{status: http.StatusBadGateway, line: "this file was uploaded inconsistently and cannot be read", cause: err}
+		return inconsistentFailure(err)
 	case errors.Is(err, syscall.ENOMEM):
 		return &failure{status: http.StatusInternalServerError,
 			line: "this file needs more memory than the gateway may use for decoding; its operator can raise --decode-memory", cause: err}
@@ -98,6 +98,25 @@ func unsupportedFailure(err *caps.UnsupportedError) *failure {
 	return f
 }
 
+// inconsistentFailure says in what the file contradicts itself, as decode says it after the error's
+// own text. That speaks of the format alone; as an uploader may have a word in it, it is kept short
+// and on one line.
+func inconsistentFailure(err error) *failure {
+	line := "this file was uploaded inconsistently and cannot be read"
+	if _, reason, ok := strings.Cut(err.Error(), decode.ErrInconsistent.Error()+": "); ok {
+		line += ": " + strings.Map(func(r rune) rune {
+			if r < ' ' || r > '~' {
+				return '_'
+			}
+			return r
+		}, reason[:min(len(reason), maxReason)])
+	}
+	return &failure{status: http.StatusBadGateway, line: line, cause: err}
+}
+
+// maxReason is how many bytes of a reason readers see.
+const maxReason = 200
+
 // tooFewFailure says which shares there are. When every server has answered,
 // the file is gone as far as anyone can tell: 410. When some have not, they may
 // hold what is missing, and the client should ask again.
@@ -112,8 +131,8 @@ func tooFewFailure(err *decode.NotEnoughSharesError) *failure {
 	return f
 }
 
-// write answers with the failure. HEAD gets the header of the GET.
-func (f *failure) write(w http.ResponseWriter, r *http.Request) int64 {
+// tell answers with the failure. HEAD gets the header of the GET.
+func (f *failure) tell(w http.ResponseWriter, r *http.Request) int64 {
 	h := w.Header()
 	body := f.line + "\n"
 	f.setHeader(h)

@@ -23,11 +23,12 @@ import (
 	"spillway/spool"
 )
 
-// large is more than all socket buffers of a connection hold, so that whoever asks for it is handed over.
+// large is more than all socket buffers of a connection hold, so that whoever asks for it is handed
+// over.
 const large = 64 << 20
 
-// ask sends requests for cap on a connection of their own, with these header fields, each ended by \n, all at
-// once, and waits until the first answer has begun and been handed over.
+// ask sends requests for cap on a connection of their own, with these header fields, each ended by
+// \n, all at once, and waits until the first answer has begun and been handed over.
 func (g *gateway) ask(cap string, headers ...string) (net.Conn, *bufio.Reader) {
 	g.t.Helper()
 	var text strings.Builder
@@ -83,13 +84,14 @@ func (g *gateway) checkIdle() {
 		}
 		return g.HandedOver() == 0
 	})
-	if _, page, err := g.try("GET", g.admin.URL+"/metrics"); err != nil || !strings.Contains(string(page), "\nspillway_http_requests_in_flight 1\n") { // this one
+	const this = "\nspillway_http_requests_in_flight 1\n" // that for the metrics
+	if _, page, err := g.try("GET", g.admin.URL+"/metrics"); err != nil || !strings.Contains(string(page), this) {
 		g.t.Errorf("%v, or more requests are in flight", err)
 	}
 }
 
-// TestHandOverKeepAlive: a connection that was handed over serves further requests, those sent before the
-// first answer was out as well, and each is logged as what it was.
+// TestHandOverKeepAlive: a connection that was handed over serves further requests, those sent
+// before the first answer was out as well, and each is logged as what it was.
 func TestHandOverKeepAlive(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(large)
@@ -205,8 +207,8 @@ func TestNothingCopied(t *testing.T) {
 	}
 }
 
-// TestHandOverWaits: a client that waits for bytes of the file is handed over too, gets them when they
-// are there, and is noticed when it leaves.
+// TestHandOverWaits: a client that waits for bytes of the file is handed over too, gets them when
+// they are there, and is noticed when it leaves.
 func TestHandOverWaits(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(1 << 20)
@@ -241,7 +243,8 @@ func TestHandOverWaits(t *testing.T) {
 	g.checkIdle()
 }
 
-// TestHandOverBroken: what cannot be decoded ends a body that was handed over, never as if it were whole.
+// TestHandOverBroken: what cannot be decoded ends a body that was handed over, never as if it were
+// whole.
 func TestHandOverBroken(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(large)
@@ -285,7 +288,8 @@ func TestHandOverGone(t *testing.T) {
 	g.checkIdle()
 }
 
-// TestHandOverShutdown: Shutdown closes what has no request, lets a body go on while its context lasts, then cuts it.
+// TestHandOverShutdown: Shutdown closes what has no request, lets a body go on while its context
+// lasts, then cuts it.
 func TestHandOverShutdown(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(large)

@@ -53,8 +53,8 @@ func TestRequestLimits(t *testing.T) {
 	}
 }
 
-// TestLongNames: a name is cut before its extension and between its characters, so that no link makes
-// a header of any length that it likes.
+// TestLongNames: a name is cut before its extension and between its characters, so that no link
+// makes a header of any length that it likes.
 func TestLongNames(t *testing.T) {
 	for name, want := range map[string]string{
 		strings.Repeat("x", 255):                    strings.Repeat("x", 255),

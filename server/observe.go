@@ -34,7 +34,7 @@ type logLine struct {
 	start     time.Time
 	id        string        // of the file; "" if the request names none
 	ranged    bool          // answered 206
-	firstByte time.Duration // until the first wanted byte was there, or its wait was over; 0 if none was awaited
+	firstByte time.Duration // until the first wanted byte, or the wait for it, was over; else 0
 	status    int
 	bytes     int64 // of the body
 	outcome   outcome
@@ -46,7 +46,7 @@ type logLine struct {
 type route struct {
 	listener, pattern string
 	log               *slog.Logger // with both of them
-	byStatus          sync.Map     // of prometheus.Counter, by int: to look one up by its labels costs more
+	byStatus          sync.Map     // of prometheus.Counter, by int: looking labels up costs more
 }
 
 func (s *Server) newRoute(listener, pattern string) *route {
@@ -58,28 +58,28 @@ func (s *Server) newRoute(listener, pattern string) *route {
 type handler func(echo.Context, *logLine) error
 
 // observe makes h the handler of a route: see serve.
-func (s *Server) observe(listener, pattern string, write func(echo.Context, *failure), h handler) echo.HandlerFunc {
+func (s *Server) observe(listener, pattern string, tell func(echo.Context, *failure), h handler) echo.HandlerFunc {
 	rt := s.newRoute(listener, pattern)
 	return func(c echo.Context) error {
-		s.serve(c, rt, write, h)
+		s.serve(c, rt, tell, h)
 		return nil
 	}
 }
 
 // router returns what answers requests for which the router finds no handler.
-func (s *Server) router(listener string, write func(echo.Context, *failure)) echo.HTTPErrorHandler {
+func (s *Server) router(listener string, tell func(echo.Context, *failure)) echo.HTTPErrorHandler {
 	return func(err error, c echo.Context) {
 		pattern := c.Path() // the path itself holds the cap
 		if pattern == "" {
 			pattern = "unmatched"
 		}
-		s.serve(c, s.newRoute(listener, pattern), write, func(echo.Context, *logLine) error { return err })
+		s.serve(c, s.newRoute(listener, pattern), tell, func(echo.Context, *logLine) error { return err })
 	}
 }
 
-// serve runs h, sets the fields of every answer, turns errors into answers with write, or, after the
-// header, into a cut connection, and counts and logs the request when it ends.
-func (s *Server) serve(c echo.Context, rt *route, write func(echo.Context, *failure), h handler) {
+// serve runs h, sets the fields of every answer, turns errors into answers with tell, or, after
+// the header, into a cut connection, and counts and logs the request when it ends.
+func (s *Server) serve(c echo.Context, rt *route, tell func(echo.Context, *failure), h handler) {
 	res := c.Response()
 	log := &logLine{route: rt, method: methodName(c.Request().Method), start: time.Now(), outcome: panicked}
 	commonFields.Set(res.Header())
@@ -89,7 +89,7 @@ func (s *Server) serve(c echo.Context, rt *route, write func(echo.Context, *fail
 	defer func() {
 		if !handedOver {
 			log.bytes = res.Size
-			s.end(log)
+			s.record(log)
 		}
 	}()
 	err := h(c, log)
@@ -102,7 +102,7 @@ func (s *Server) serve(c echo.Context, rt *route, write func(echo.Context, *fail
 		f := failureOfRequest(err)
 		log.status = f.status
 		if f.status != statusClientGone {
-			write(c, f)
+			tell(c, f)
 			log.outcome, log.err = refused, f.cause
 			return
 		}
@@ -152,11 +152,11 @@ func failureOfRequest(err error) *failure {
 	return &failure{status: he.Code, line: http.StatusText(he.Code), cause: he.Internal}
 }
 
-// writeText answers a failure with its line.
-func writeText(c echo.Context, f *failure) { f.write(c.Response(), c.Request()) }
+// tellText answers a failure with its line.
+func tellText(c echo.Context, f *failure) { f.tell(c.Response(), c.Request()) }
 
-// end logs and counts a request that has ended.
-func (s *Server) end(log *logLine) {
+// record logs and counts a request that has ended.
+func (s *Server) record(log *logLine) {
 	s.metrics.inFlight.Dec()
 	s.metrics.observe(log)
 	level := slog.LevelInfo

@@ -134,7 +134,8 @@ func randomRequest(t *testing.T, rng *rand.Rand, transport *http.Transport, url 
 	return "whole"
 }
 
-// TestWindow: what comes through a private window is whole, by one range and by several that go back.
+// TestWindow: what comes through a private window is whole, by one range and by several that go
+// back.
 func TestWindow(t *testing.T) {
 	g := newGateway(t, spool.Config{Budget: 4 << 20, Window: 1 << 20})
 	data := pattern(12 << 20)

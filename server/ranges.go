@@ -17,7 +17,7 @@ type rangeSet int
 
 const (
 	rangeIgnored       rangeSet = iota // absent, malformed or of another unit: answer 200
-	rangeUnsatisfiable                 // well-formed, and nothing in it lies in the file: answer 416
+	rangeUnsatisfiable                 // well-formed, and nothing of it lies in the file: 416
 	rangeSatisfiable                   // at least one range lies in the file: answer 206
 )
 

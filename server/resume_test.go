@@ -109,7 +109,8 @@ func TestResumeCurl(t *testing.T) {
 		if err == nil {
 			break
 		}
-		if code := err.(*exec.ExitError).ExitCode(); code != 18 && code != 56 && code != 52 { // partial file, connection reset, or nothing at all
+		if code := err.(*exec.ExitError).ExitCode(); code != 18 && code != 56 && code != 52 {
+			// Other than a partial file, a connection reset, or nothing at all.
 			t.Fatalf("curl %d: %v: %s", n, err, bytes.ReplaceAll(out, []byte(url), nil))
 		}
 		if n > 2*cuts {

@@ -1,19 +1,3 @@
-// Package server is the HTTP face of Spillway: it answers requests for files
-// from the spool while the grid fills it, and lets the operator see and empty
-// the spool on a listener of its own.
-//
-// A request for a file goes through four steps. Its URL names a cap
-// (target.go); its header and the file's size make a plan of the answer
-// (plan.go, from conditions.go and ranges.go, all pure); the status waits for
-// the first wanted byte, or two seconds (download.go); then sendfile takes the
-// planned bytes from the spool file to the connection as they come (body.go).
-// What the client does not take at once is sent outside of net/http (conn.go,
-// sender.go). An error before the header becomes a status in one function
-// (failure.go); an error after it cuts the connection, so that a short body never
-// looks complete.
-//
-// Caps are secrets. They reach no log line, metric or body; files are named by
-// caps.Cap.ID.
 package server
 
 import (
@@ -150,16 +134,19 @@ func (s *Server) Shutdown(ctx context.Context, servers ...*http.Server) error {
 }
 
 func (s *Server) newPublic() *echo.Echo {
-	e := newEcho(s.router("public", writeText))
+	e := newEcho(s.router("public", tellText))
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		for path, h := range map[string]handler{
-			"/uri":     s.redirect,
-			"/uri/*":   s.download,
-			"/file/*":  s.download,
-			"/named/*": s.download,
-			"/healthz": s.healthz,
+			"/":            s.welcome,
+			"/robots.txt":  s.robots,
+			"/favicon.ico": s.favicon,
+			"/uri":         s.redirect,
+			"/uri/*":       s.download,
+			"/file/*":      s.download,
+			"/named/*":     s.download,
+			"/healthz":     s.healthz,
 		} {
-			e.Add(method, path, s.observe("public", path, writeText, h))
+			e.Add(method, path, s.observe("public", path, tellText, h))
 		}
 	}
 	return e

@@ -88,9 +88,9 @@ type file struct {
 	uri    string // that named it, as it was sent
 }
 
-// fileOf returns the file that r asks for. Programs that read ranges send the same URL over and over on one
-// connection, which therefore remembers the last one. id is the file's for the
-// log, as soon as it is known, also with an error.
+// fileOf returns the file that r asks for. Programs that read ranges send the same URL over and
+// over on one connection, which therefore remembers the last one. id is the file's for the log, as
+// soon as it is known, also with an error.
 func fileOf(r *http.Request) (f *file, id string, err error) {
 	slot := transport.Slot(r.Context())
 	if slot != nil {
@@ -121,7 +121,8 @@ func fileOf(r *http.Request) (f *file, id string, err error) {
 // maxLocation is how many bytes of a header a redirect may take.
 const maxLocation = 4 << 10
 
-// maxKnownURI is how long a URL may be that a connection remembers, with its file, while it is idle.
+// maxKnownURI is how long a URL may be that a connection remembers, with its file, while it is
+// idle.
 const maxKnownURI = 4 << 10
 
 // redirect answers GET /uri?uri=CAP, with which a form can ask for a file. The

@@ -64,7 +64,8 @@ func (c *conn) Write(p []byte) (n int, err error) {
 			m, failed = c.transport.send(int(fd), p[n:])
 			n += m
 			if failed == syscall.EAGAIN {
-				c.SetWriteDeadline(time.Now().Add(c.transport.StallLimit)) // until net/http sets the next
+				// It holds until net/http sets the next.
+				c.SetWriteDeadline(time.Now().Add(c.transport.StallLimit))
 				return false
 			}
 			if failed != nil {

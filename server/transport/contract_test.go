@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// TestContract holds net/http to what this package needs of it and its documentation does not promise. Each
-// subtest is one assumption, and says which part relies on it. None of our own code runs here.
+// TestContract holds net/http to what this package needs of it and its documentation does not
+// promise. Each subtest is one assumption, and says which part relies on it. None of our own code
+// runs here.
 func TestContract(t *testing.T) {
 	fields := func(w http.ResponseWriter) {
 		w.Header()["Content-Length"] = []string{"5"}

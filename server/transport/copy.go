@@ -8,9 +8,9 @@ import (
 	"os"
 )
 
-// copyOut sends an answer through its ResponseWriter: the way for connections that are not ours. There,
-// what was not taken in time cannot be sent again, so each write has the whole stall
-// limit to itself.
+// copyOut sends an answer through its ResponseWriter: the way for connections that are not ours.
+// There, what was not taken in time cannot be sent again, so each write has the whole stall limit
+// to itself.
 func (t *Transport) copyOut(w http.ResponseWriter, r *http.Request, h *Header, a Answer) (int64, error) {
 	base := baseOf(w)
 	c := &copying{w: base, deadline: writeDeadline{to: http.NewResponseController(base), limit: t.StallLimit}}

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// A delivery is what of an answer has not been sent yet, without its header. It holds nothing of the
-// request.
+// A delivery is what of an answer has not been sent yet, without its header. It holds nothing of
+// the request.
 type delivery struct {
 	answer Answer
 	piece  Piece       // what is left of the current one
@@ -115,9 +115,9 @@ func (d *delivery) pushContent(to socket) progress {
 	return allSent
 }
 
-// knownAhead is how many bytes are sent without asking the content whether they are there. A content
-// that is being filled plans by where it last saw its reader, so it is asked again before long.
-// See decision sendfile-at-explicit-offsets.
+// knownAhead is how many bytes are sent without asking the content whether they are there. A
+// content that is being filled plans by where it last saw its reader, so it is asked again before
+// long. See decision sendfile-at-explicit-offsets.
 const knownAhead = 4 << 20
 
 // stop says what an error of sending means.

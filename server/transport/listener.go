@@ -8,12 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listener returns a listener in front of inner, which it closes when it is closed. Its TCP connections
-// are ours, and an http.Server on it must have ConnContext; any other connection it lets through.
+// Listener returns a listener in front of inner, which it closes when it is closed. Its TCP
+// connections are ours, and an http.Server on it must have ConnContext; any other connection it
+// lets through.
 func (t *Transport) Listener(inner net.Listener) net.Listener { return newListener(t, inner) }
 
-// listener makes conns of the connections that come in, and lets those that were handed over back in
-// again.
+// listener makes conns of the connections that come in, and lets those that were handed over back
+// in again.
 type listener struct {
 	net.Listener
 	transport *Transport
@@ -58,9 +59,9 @@ func (l *listener) accept() {
 	}
 }
 
-// unsentLimit is about how many bytes that are not on the wire yet a connection holds in the kernel.
-// By itself that lets megabytes gather for each client, from which nobody gains: they are in the
-// page cache. See decision notsent-limit.
+// unsentLimit is about how many bytes that are not on the wire yet a connection holds in the
+// kernel. By itself that lets megabytes gather for each client, from which nobody gains: they are
+// in the page cache. See decision notsent-limit.
 const unsentLimit = 16 << 10
 
 // limitUnsent sets unsentLimit; a connection that knows no such limit (multipath TCP) goes without.

@@ -17,7 +17,7 @@ type outside struct {
 	mu       sync.Mutex // guards all below
 	senders  map[*sender]struct{}
 	idle     map[*conn]struct{}
-	crowd    int  // how many senders there were when memory was last given back, and at least minCrowd
+	crowd    int  // of senders, when memory was last given back; at least minCrowd
 	stopping bool // connections do not become idle any more
 }
 

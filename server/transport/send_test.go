@@ -16,7 +16,8 @@ import (
 	"spillway/server/transport"
 )
 
-// TestPieces: over every kind of connection a body is its pieces, of several contents, in their order.
+// TestPieces: over every kind of connection a body is its pieces, of several contents, in their
+// order.
 func TestPieces(t *testing.T) {
 	s := newSite(t)
 	data := pattern(300_000)
@@ -143,7 +144,8 @@ func (f *failing) Next() (transport.Piece, error) {
 	return piece, f.err
 }
 
-// TestBroken: what ends an answer early closes its connection, and is told, before a hand-over and after.
+// TestBroken: what ends an answer early closes its connection, and is told, before a hand-over and
+// after.
 func TestBroken(t *testing.T) {
 	lost := errors.New("the content is lost")
 	for _, test := range []struct {

@@ -63,8 +63,9 @@ func (fs *Fields) Set(to http.Header) {
 	}
 }
 
-// A Header is what stands before a body. Whatever else the ResponseWriter's header says is not sent on
-// connections of ours, but for what net/http itself adds: the date, and whether the connection stays.
+// A Header is what stands before a body. Whatever else the ResponseWriter's header says is not sent
+// on connections of ours, but for what net/http itself adds: the date, and whether the connection
+// stays.
 type Header struct {
 	Status       int   // with a body
 	Length       int64 // of the body, in bytes
@@ -107,16 +108,17 @@ func (h *Header) appendTo(head []byte) []byte {
 
 // A Content is bytes that pieces are extents of. One goroutine at a time uses it.
 type Content interface {
-	// Wait returns how many bytes from off are there, at least one; it waits for that. With a context
-	// that is over it does not wait, and its error matches context.Canceled if nothing is there.
+	// Wait returns how many bytes from off are there, at least one; it waits for that. With a
+	// context that is over it does not wait, and its error matches context.Canceled if nothing is
+	// there.
 	Wait(ctx context.Context, off int64) (int64, error)
 	// OnCut makes the content call f, from any goroutine, when its answer must end. If that is so
 	// already, f is called at once.
 	OnCut(f func())
 	// ReadAt reads bytes that Wait has reported.
 	io.ReaderAt
-	// Sendfile has the kernel send up to n bytes from off, which Wait has reported, to a socket that
-	// does not block, and returns how many it took. It may be fewer without an error. The
+	// Sendfile has the kernel send up to n bytes from off, which Wait has reported, to a socket
+	// that does not block, and returns how many it took. It may be fewer without an error. The
 	// error is that of sendfile(2), or errors.ErrUnsupported where the bytes must be copied.
 	Sendfile(socket int, off, n int64) (int64, error)
 }
@@ -132,12 +134,13 @@ type Piece struct {
 // An Answer is a body as a list of pieces. One goroutine at a time uses it; that may change between
 // calls.
 type Answer interface {
-	// Next returns the piece after those it has returned, or io.EOF. The one before is out, so its content
-	// may be closed. Next does not wait: a content may be one that is opened while it is waited for. An
-	// answer may make up its pieces as they are asked for, so that it holds no list of them.
+	// Next returns the piece after those it has returned, or io.EOF. The one before is out, so its
+	// content may be closed. Next does not wait: a content may be one that is opened while it is
+	// waited for. An answer may make up its pieces as they are asked for, so that it holds no list
+	// of them.
 	Next() (Piece, error)
-	// Done ends an answer that was handed over. sent is how many bytes of the body have gone, the rest has not
-	// because of err. It is called once, and nothing of the answer is used after it.
+	// Done ends an answer that was handed over. sent is how many bytes of the body have gone, the
+	// rest has not because of err. It is called once, and nothing of the answer is used after it.
 	Done(sent int64, err error)
 }
 
@@ -194,8 +197,9 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// Slot returns where the handler of a request may keep what it wants to know at the next request on the same
-// connection, or nil. It is emptied when an answer is handed over. Only the handler may use it.
+// Slot returns where the handler of a request may keep what it wants to know at the next request on
+// the same connection, or nil. It is emptied when an answer is handed over. Only the handler may
+// use it.
 func Slot(ctx context.Context) *any {
 	if c := connOf(ctx); c != nil {
 		return &c.slot
@@ -206,8 +210,9 @@ func Slot(ctx context.Context) *any {
 // HandedOver returns how many answers are being sent outside of net/http.
 func (t *Transport) HandedOver() int { return t.outside.handedOver() }
 
-// Shutdown closes the connections outside of net/http that have no request, waits for the answers until
-// ctx ends, and cuts those that are left; then the error is ctx's. It returns when all are gone.
+// Shutdown closes the connections outside of net/http that have no request, waits for the answers
+// until ctx ends, and cuts those that are left; then the error is ctx's. It returns when all are
+// gone.
 func (t *Transport) Shutdown(ctx context.Context) error { return t.outside.shutdown(ctx) }
 
 // NoWait is over: with it, Content.Wait returns only what is there already.
