@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"spillway/decode/caps"
+	"spillway/server/transport"
+	"spillway/server/transport/transporttest"
 	"spillway/spool"
 )
 
@@ -63,4 +65,25 @@ func (s *Server) SetContent(wrap func(Content) Content) {
 		}
 		return wrap(c), nil
 	}
+}
+
+// NarrowSockets makes the sockets of s narrow, and the contents that go to them.
+func (s *Server) NarrowSockets() *transporttest.Narrow {
+	socket := transporttest.NewNarrow(s.transport)
+	s.SetContent(func(c Content) Content {
+		if _, copied := c.(literal); copied {
+			return c
+		}
+		return &narrowContent{c, socket.Content(c)}
+	})
+	return socket
+}
+
+type narrowContent struct {
+	content
+	narrow transport.Content
+}
+
+func (c *narrowContent) Sendfile(socket int, off, n int64) (int64, error) {
+	return c.narrow.Sendfile(socket, off, n)
 }

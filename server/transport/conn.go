@@ -61,7 +61,7 @@ func (c *conn) Write(p []byte) (n int, err error) {
 	err = c.raw.Write(func(fd uintptr) bool {
 		for n < len(p) {
 			var m int
-			m, failed = c.transport.send(int(fd), p[n:])
+			m, failed = c.transport.Write(int(fd), p[n:])
 			n += m
 			if failed == syscall.EAGAIN {
 				// It holds until net/http sets the next.
@@ -120,7 +120,7 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, h *Header, a Answe
 	// The header says whether the client expects to use the connection again.
 	rejoin := r.ProtoAtLeast(1, 1) && !bytes.Contains(c.head, []byte("\r\nConnection: close\r\n"))
 
-	c.delivery = delivery{answer: a, copied: c.transport.Copied}
+	c.delivery = delivery{answer: a, after: h.Length, copied: c.transport.Copied}
 	p := c.push()
 	sent, failed := c.delivery.sent, c.delivery.failed
 	switch p {
@@ -163,9 +163,9 @@ func (c *conn) push() (p progress) {
 // body goes before the last one of the header: whoever wrote a link may have chosen both, and
 // would write an answer of his own between them.
 func (c *conn) pushTo(fd uintptr) progress {
-	to := socket{int(fd), c.transport.send}
+	to := socket{int(fd), c.transport.Write}
 	for len(c.head) > 0 {
-		n, err := to.send(to.fd, c.head)
+		n, err := to.write(to.fd, c.head)
 		c.head = append(c.head[:0], c.head[n:]...)
 		if err != nil {
 			return c.delivery.stop(err)

@@ -14,7 +14,7 @@ import (
 func (t *Transport) copyOut(w http.ResponseWriter, r *http.Request, h *Header, a Answer) (int64, error) {
 	base := baseOf(w)
 	c := &copying{w: base, deadline: writeDeadline{to: http.NewResponseController(base), limit: t.StallLimit}}
-	c.delivery = delivery{answer: a, cut: c.deadline.cutNow, copied: t.Copied}
+	c.delivery = delivery{answer: a, after: h.Length, cut: c.deadline.cutNow, copied: t.Copied}
 	defer c.deadline.finish()
 	c.deadline.extend()
 	h.Set(w.Header())
@@ -39,8 +39,8 @@ func (c *copying) run(ctx context.Context) error {
 		piece := &c.delivery.piece
 		switch {
 		case piece.Text != "":
-			text := piece.Text
-			piece.Text = ""
+			text := piece.Text[:min(len(piece.Text), copySize)]
+			piece.Text = piece.Text[len(text):]
 			if err := c.write([]byte(text)); err != nil {
 				return err
 			}

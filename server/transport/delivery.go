@@ -14,6 +14,7 @@ import (
 type delivery struct {
 	answer Answer
 	piece  Piece       // what is left of the current one
+	after  int64       // bytes that the header promises, after those of piece
 	known  int64       // below, the bytes from piece.Off are known to be there for good
 	sent   int64       // bytes
 	cut    func()      // for contents; nil while no sender has the delivery
@@ -21,15 +22,27 @@ type delivery struct {
 	failed error
 }
 
-// turn turns to the next piece, when the current one is out. Without one, its error is Next's.
-func (d *delivery) turn() (err error) {
-	d.known = 0
-	d.piece, err = d.answer.Next()
-	if err == nil {
-		d.watchCut()
+// turn turns to the next piece, when the current one is out. Without one, its error is Next's. What
+// the header does not promise is not sent: the client would take it for the next answer. Nor may
+// less be taken for all, for then the client would take the next answer for the rest.
+func (d *delivery) turn() error {
+	piece, err := d.answer.Next()
+	d.piece, d.known = Piece{}, 0
+	n := int64(len(piece.Text)) + piece.End - piece.Off
+	switch {
+	case err == io.EOF && d.after > 0, err == nil && (n < 0 || n > d.after):
+		return errLength
+	case err != nil:
+		return err
 	}
-	return err
+	d.piece = piece
+	d.after -= n
+	d.watchCut()
+	return nil
 }
+
+// errLength is a bug of whoever made the answer.
+var errLength = errors.New("transport: internal error: the pieces are not as long as the header says")
 
 // watchCut lets the current content cut the answer.
 func (d *delivery) watchCut() {
@@ -76,7 +89,7 @@ func (d *delivery) push(to socket) progress {
 // pushText sends some of the text. allSent means that it did.
 func (d *delivery) pushText(to socket) progress {
 	text := d.piece.Text
-	n, err := to.send(to.fd, []byte(text[:min(len(text), copySize)]))
+	n, err := to.write(to.fd, []byte(text[:min(len(text), copySize)]))
 	d.piece.Text = text[n:]
 	d.sent += int64(n)
 	if err != nil {
@@ -143,7 +156,7 @@ func (d *delivery) copyTo(to socket, n int64) (int64, error) {
 	if _, err := d.piece.Content.ReadAt(bytes, d.piece.Off); err != nil {
 		return 0, readError(err)
 	}
-	sent, err := to.send(to.fd, bytes)
+	sent, err := to.write(to.fd, bytes)
 	d.copied(int64(sent))
 	return int64(sent), err
 }
@@ -164,16 +177,13 @@ var copyBuffers = sync.Pool{New: func() any { return new([copySize]byte) }}
 
 // A socket is a descriptor that does not block.
 type socket struct {
-	fd   int
-	send sendFunc
+	fd    int
+	write func(fd int, p []byte) (int, error) // Transport.Write
 }
 
-// A sendFunc is send, or takes its place in tests.
-type sendFunc func(fd int, p []byte) (int, error)
-
-// send sends what of p the socket takes at once. It does without MSG_MORE: see decision
+// write sends what of p the socket takes at once. It does without MSG_MORE: see decision
 // sendfile-at-explicit-offsets.
-func send(fd int, p []byte) (int, error) {
+func write(fd int, p []byte) (int, error) {
 	for {
 		n, err := syscall.Write(fd, p)
 		if err != syscall.EINTR {

@@ -27,6 +27,7 @@
 //   - No byte of a body goes before the last byte of its header, and no answer begins with what an
 //     earlier one has left.
 //   - A header that is too long is refused before anything is sent.
+//   - A body has the length that its header says, or its connection is closed.
 //   - A part that a socket takes of a write is never taken for the whole.
 //   - An answer that ends early closes its connection, so that it never looks complete.
 //   - While a client takes nothing, only a connection, a sender and the current piece are held.

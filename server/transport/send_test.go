@@ -228,3 +228,46 @@ func TestSlot(t *testing.T) {
 		t.Error("a slot without a connection")
 	}
 }
+
+// TestLength: pieces that are more than the header says are not sent, and such as are less are not
+// taken for all, or the client would take one answer for a part of another.
+func TestLength(t *testing.T) {
+	s := newSite(t)
+	data := pattern(large)
+	content := newSpooled(t, data)
+	pieces := []transport.Piece{text("begin"), part(content, 0, large), text("end")}
+	for path, by := range map[string]int64{"/more": -1, "/less": 1} {
+		h := ok
+		h.Length = 5 + large + 3 + by
+		s.serve(path, func() (transport.Header, transport.Answer) { return h, &list{pieces: pieces} })
+	}
+	s.serve("/backwards", func() (transport.Header, transport.Answer) {
+		h := ok
+		h.Length = 5
+		return h, &list{pieces: []transport.Piece{text("begin"), part(content, 5, 1), text("half")}}
+	})
+	tls := httptest.NewUnstartedServer(http.HandlerFunc(s.handle))
+	tls.EnableHTTP2 = true
+	tls.StartTLS()
+	defer tls.Close()
+	for path, want := range map[string]int{"/more": 5 + large, "/less": 5 + large + 3, "/backwards": 5} {
+		r := bufio.NewReader(s.dial(path, "/nothing"))
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(res.Body)
+		if len(got) != want || (err == nil) != (path == "/backwards") {
+			t.Errorf("%s: %d bytes, %v", path, len(got), err)
+		}
+		if rest, _ := io.ReadAll(r); len(rest) > 0 {
+			t.Errorf("%s: then %q", path, rest)
+		}
+		if res, err := tls.Client().Get(tls.URL + path); err == nil {
+			if got, err := io.ReadAll(res.Body); len(got) > want || err == nil && path != "/backwards" {
+				t.Errorf("%s over TLS: %d bytes, %v", path, len(got), err)
+			}
+			res.Body.Close()
+		}
+	}
+}

@@ -21,13 +21,16 @@ type Transport struct {
 	// may be called concurrently.
 	Copied func(bytes int64)
 
-	send    sendFunc
+	// Write sends what of p a socket that does not block takes at once, with the errors of
+	// write(2). New makes it that; a fault injector may stand in front of it.
+	Write func(fd int, p []byte) (int, error)
+
 	outside *outside
 }
 
 // New returns a Transport. copied must not be nil.
 func New(stallLimit time.Duration, copied func(bytes int64)) *Transport {
-	return &Transport{StallLimit: stallLimit, Copied: copied, send: send, outside: newOutside()}
+	return &Transport{StallLimit: stallLimit, Copied: copied, Write: write, outside: newOutside()}
 }
 
 // IdleTimeout is how long a connection may be without a request, with net/http and outside of it.
@@ -113,7 +116,8 @@ type Content interface {
 	// there.
 	Wait(ctx context.Context, off int64) (int64, error)
 	// OnCut makes the content call f, from any goroutine, when its answer must end. If that is so
-	// already, f is called at once.
+	// already, f is called at once. Of the contents of an answer, each must stop calling it when it
+	// is closed, save a call that has begun.
 	OnCut(f func())
 	// ReadAt reads bytes that Wait has reported.
 	io.ReaderAt
@@ -127,7 +131,7 @@ type Content interface {
 // Piece is empty.
 type Piece struct {
 	Text     string
-	Content  Content // if Text is ""
+	Content  Content // may be nil if Off is End
 	Off, End int64
 }
 
@@ -170,8 +174,8 @@ func (e *PanicError) Error() string { return "transport: internal error: " + e.t
 // many bytes of the body it has sent.
 //
 // With ErrHandedOver the answer goes on without the handler, which must return, and calls Done.
-// With any other error after the header is out, the handler must abort the connection (
-// http.ErrAbortHandler); nothing of a is used any more.
+// With any other error but ErrLongHeader, the header may be out, and the handler must abort the
+// connection (http.ErrAbortHandler). Nothing of a is used any more.
 func (t *Transport) Send(w http.ResponseWriter, r *http.Request, h Header, a Answer) (sent int64, err error) {
 	if h.tooLong() {
 		return 0, ErrLongHeader
