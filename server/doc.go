@@ -27,7 +27,7 @@
 //   - A file that cannot be read is refused with what readers may know of the reason.
 //   - Caps are secrets. They reach no log line, metric or body; files are named by caps.Cap.ID.
 //   - Labels of metrics come from closed sets, so that clients cannot grow them.
-//   - Each request leaves one line in the log, and no more.
+//   - Each request leaves one line in the log.
 //
 // # Who owns what
 //

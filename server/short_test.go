@@ -1,7 +1,9 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"strings"
 	"testing"
 
@@ -41,5 +43,20 @@ func TestShortWrites(t *testing.T) {
 			next := "GET /uri/" + literal + " HTTP/1.1\r\nHost: x\r\n\r\n"
 			socket.Check(t, g.public.Listener.Addr().String(), request, next)
 		})
+	}
+}
+
+// TestLongHeaderOnWire: with a name that makes a header of more than the kernel takes at once, on
+// loopback, the body came in the midst of the header.
+func TestLongHeaderOnWire(t *testing.T) {
+	g := newGateway(t, spool.Config{})
+	name := strings.Repeat("\U0001F40C", 12000) // twelve bytes each in the header
+	_, r := g.dial("GET /uri/URI:LIT:nruxizlsmfwcc?filename=" + name + " HTTP/1.1\nHost: x\nConnection: close\n\n")
+	answer, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, body, ok := bytes.Cut(answer, []byte("\r\n\r\n")); !ok || string(body) != "literal!" {
+		t.Errorf("of %d bytes, the body is %q, and the file's begin at %d", len(answer), body, bytes.Index(answer, []byte("literal!")))
 	}
 }
