@@ -74,9 +74,9 @@ func TestLongNames(t *testing.T) {
 		}
 	}
 	g := newGateway(t, spool.Config{})
-	const cap = "URI:LIT:nruxizlsmfwcc"
+	const literal = "URI:LIT:nruxizlsmfwcc"
 	name := strings.Repeat("%F0%9F%90%8C", 5000)
-	for _, path := range []string{"/uri/" + cap + "?save=true&filename=" + name + ".html", "/named/" + cap + "/" + name + ".html"} {
+	for _, path := range []string{"/uri/" + literal + "?save=true&filename=" + name + ".html", "/named/" + literal + "/" + name + ".html"} {
 		res, body := g.get("GET", path)
 		header := 0
 		for field, values := range res.Header {
@@ -86,7 +86,7 @@ func TestLongNames(t *testing.T) {
 			t.Errorf("%d, a header of %d bytes, %q", res.StatusCode, header, body)
 		}
 	}
-	if res, _ := g.get("GET", "/uri?uri="+cap+"&filename="+name); res.StatusCode != http.StatusRequestURITooLong || res.Header.Get("Location") != "" {
+	if res, _ := g.get("GET", "/uri?uri="+literal+"&filename="+name); res.StatusCode != http.StatusRequestURITooLong || res.Header.Get("Location") != "" {
 		t.Errorf("a long address: %d", res.StatusCode)
 	}
 }
