@@ -52,13 +52,13 @@ func TestAdmin(t *testing.T) {
 	g := newGateway(t, spool.Config{Budget: 10 << 20})
 	bearer := []string{"Authorization", "Bearer " + adminToken}
 	data := pattern(100 << 10)
-	cap := g.put(data)
-	id := idOf(t, cap)
+	readCap := g.put(data)
+	id := idOf(t, readCap)
 
 	if status, state := g.adminJSON("GET", "/admin/spool", bearer...); status != 200 || len(state["entries"].([]any)) != 0 {
 		t.Fatalf("an empty spool: %d %v", status, state)
 	}
-	g.get("GET", "/uri/"+cap)
+	g.get("GET", "/uri/"+readCap)
 	g.log.await(0) // by now the reader is closed
 	status, state := g.adminJSON("GET", "/admin/spool", bearer...)
 	if status != 200 || !slices.Equal(keys(state), []string{"budget_bytes", "entries", "reserved_bytes", "spooled_bytes"}) ||
@@ -73,7 +73,7 @@ func TestAdmin(t *testing.T) {
 	if status, entry := g.adminJSON("GET", "/admin/spool/"+id, bearer...); status != 200 || entry["id"] != id {
 		t.Errorf("one entry: %d %v", status, entry)
 	}
-	for _, path := range []string{"/admin/spool/nothing", "/admin/spool/" + cap} {
+	for _, path := range []string{"/admin/spool/nothing", "/admin/spool/" + readCap} {
 		for _, method := range []string{"GET", "DELETE"} {
 			if status, answer := g.adminJSON(method, path, bearer...); status != 404 || answer["error"] == "" {
 				t.Errorf("%s: %d %v", path, status, answer)
@@ -98,8 +98,8 @@ func TestAdmin(t *testing.T) {
 func TestAdminReaders(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	bearer := []string{"Authorization", "Bearer " + adminToken}
-	cap := g.capOf("held", 1<<20)
-	g.serve(cap, func(context.Context) (spool.Source, error) {
+	readCap := g.capOf("held", 1<<20)
+	g.serve(readCap, func(context.Context) (spool.Source, error) {
 		return &source{data: make([]byte, 1<<20), chunk: 1 << 16, before: func(ctx context.Context, i int64) error {
 			if i < 8 {
 				return nil
@@ -108,11 +108,11 @@ func TestAdminReaders(t *testing.T) {
 			return ctx.Err()
 		}}, nil
 	})
-	_, r := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\n\n")
+	_, r := g.dial("GET /uri/" + readCap + " HTTP/1.1\nHost: x\n\n")
 	if _, err := r.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	_, entry := g.adminJSON("GET", "/admin/spool/"+idOf(t, cap), bearer...)
+	_, entry := g.adminJSON("GET", "/admin/spool/"+idOf(t, readCap), bearer...)
 	if entry["readers"] != 1.0 || entry["expires_in_seconds"] != nil || entry["state"] != "filling" {
 		t.Errorf("entry %v", entry)
 	}
@@ -132,9 +132,9 @@ func TestAdminReaders(t *testing.T) {
 func TestAdminShares(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	bearer := []string{"Authorization", "Bearer " + adminToken}
-	cap := g.put(pattern(100 << 10))
-	g.get("GET", "/uri/"+cap)
-	parsed, err := caps.Parse(cap)
+	readCap := g.put(pattern(100 << 10))
+	g.get("GET", "/uri/"+readCap)
+	parsed, err := caps.Parse(readCap)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestAdminShares(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	_, entry := g.adminJSON("GET", "/admin/spool/"+idOf(t, cap), bearer...)
+	_, entry := g.adminJSON("GET", "/admin/spool/"+idOf(t, readCap), bearer...)
 	want := regexp.MustCompile(`^3 of 5 shares needed; have [345]: \w+ \(share \d\), `)
 	if text, _ := entry["shares"].(string); !want.MatchString(text) || entry["error"] != nil {
 		t.Errorf("entry %v, want shares %v", entry, want)
@@ -159,8 +159,8 @@ func TestAdminShares(t *testing.T) {
 			"3 of 10 shares needed; have 2: a (share 1), b (share 4); c timed out", nil},
 		"odd": {errors.New("the disk is on fire"), nil, "the disk is on fire"},
 	} {
-		cap := g.capOf(name, 1<<20)
-		g.serve(cap, func(context.Context) (spool.Source, error) {
+		readCap := g.capOf(name, 1<<20)
+		g.serve(readCap, func(context.Context) (spool.Source, error) {
 			return &source{data: make([]byte, 1<<20), chunk: 1 << 16, before: func(_ context.Context, i int64) error {
 				if i == 8 {
 					return test.err
@@ -168,10 +168,10 @@ func TestAdminShares(t *testing.T) {
 				return nil
 			}}, nil
 		})
-		if _, _, err := g.try("GET", g.public.URL+"/uri/"+cap); err == nil {
+		if _, _, err := g.try("GET", g.public.URL+"/uri/"+readCap); err == nil {
 			t.Errorf("%s: the download is whole", name)
 		}
-		_, entry := g.adminJSON("GET", "/admin/spool/"+idOf(t, cap), bearer...)
+		_, entry := g.adminJSON("GET", "/admin/spool/"+idOf(t, readCap), bearer...)
 		if entry["shares"] != test.shares || entry["error"] != test.error {
 			t.Errorf("%s: %v", name, entry)
 		}
@@ -268,12 +268,12 @@ func TestAdminWithoutToken(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	g := newGateway(t, spool.Config{})
-	cap := g.put(pattern(1000))
-	g.get("GET", "/uri/"+cap)
-	g.get("GET", "/uri/"+cap, "Range", "bytes=0-99")
+	readCap := g.put(pattern(1000))
+	g.get("GET", "/uri/"+readCap)
+	g.get("GET", "/uri/"+readCap, "Range", "bytes=0-99")
 	g.get("GET", "/uri/"+g.capOf("lost", 10))
 	g.get("GET", "/no/such/path")
-	g.get("FROB", "/uri/"+cap)
+	g.get("FROB", "/uri/"+readCap)
 	for n := range 5 {
 		g.log.await(n)
 	}

@@ -30,7 +30,7 @@ import (
 )
 
 // newBenchServer serves one file, spooled whole, on plain TCP: its address, its cap and its size.
-func newBenchServer(b *testing.B, size int) (s *server.Server, addr, cap string) {
+func newBenchServer(b *testing.B, size int) (s *server.Server, addr, readCap string) {
 	b.Helper()
 	sp, err := spool.Open(spool.Config{Dir: b.TempDir(), AllowTmpfs: true, Budget: 1 << 30, Retention: time.Hour})
 	if err != nil {
@@ -55,15 +55,15 @@ func newBenchServer(b *testing.B, size int) (s *server.Server, addr, cap string)
 			b.Error(err)
 		}
 	})
-	cap = benchCap(size, 0)
-	if res, err := http.Get(hs.URL + "/uri/" + cap); err != nil {
+	readCap = benchCap(size, 0)
+	if res, err := http.Get(hs.URL + "/uri/" + readCap); err != nil {
 		b.Fatal(err)
 	} else if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		b.Fatal(err)
 	} else {
 		res.Body.Close()
 	}
-	return s, hs.Listener.Addr().String(), cap
+	return s, hs.Listener.Addr().String(), readCap
 }
 
 // benchCap makes up the n-th cap for size bytes.
@@ -96,7 +96,7 @@ func (a *answers) discard(n int) error {
 // BenchmarkRange is 64 KiB of a spooled file on a connection that stays.
 func BenchmarkRange(b *testing.B) {
 	const size = 64 << 10
-	_, addr, cap := newBenchServer(b, 16<<20)
+	_, addr, readCap := newBenchServer(b, 16<<20)
 	b.SetBytes(size)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
@@ -107,7 +107,7 @@ func BenchmarkRange(b *testing.B) {
 		}
 		defer conn.Close()
 		r := &answers{bufio.NewReaderSize(conn, 128<<10), conn}
-		request := []byte("GET /uri/" + cap + " HTTP/1.1\r\nHost: x\r\nRange: bytes=1000000-" + strconv.Itoa(1000000+size-1) + "\r\n\r\n")
+		request := []byte("GET /uri/" + readCap + " HTTP/1.1\r\nHost: x\r\nRange: bytes=1000000-" + strconv.Itoa(1000000+size-1) + "\r\n\r\n")
 		for pb.Next() {
 			if _, err := conn.Write(request); err != nil {
 				b.Error(err)
@@ -125,13 +125,13 @@ func BenchmarkRange(b *testing.B) {
 // HTTP.
 func BenchmarkWhole(b *testing.B) {
 	const size = 64 << 20
-	s, addr, cap := newBenchServer(b, size)
+	s, addr, readCap := newBenchServer(b, size)
 	get := func(b *testing.B, client *http.Client, url string) {
 		b.SetBytes(size)
 		b.ReportAllocs()
 		buf := make([]byte, 256<<10)
 		for b.Loop() {
-			res, err := client.Get(url + "/uri/" + cap)
+			res, err := client.Get(url + "/uri/" + readCap)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -189,7 +189,7 @@ func BenchmarkStalled(b *testing.B) {
 
 // askAndStall asks for a file over a connection that neither this process's network poller nor any
 // buffer knows, and waits for the first byte of the answer.
-func askAndStall(b *testing.B, addr *net.TCPAddr, cap string) (leave func()) {
+func askAndStall(b *testing.B, addr *net.TCPAddr, readCap string) (leave func()) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		b.Fatal(err)
@@ -198,7 +198,7 @@ func askAndStall(b *testing.B, addr *net.TCPAddr, cap string) (leave func()) {
 	if err := syscall.Connect(fd, &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())}); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := syscall.Write(fd, []byte("GET /uri/"+cap+" HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+	if _, err := syscall.Write(fd, []byte("GET /uri/"+readCap+" HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
 		b.Fatal(err)
 	}
 	if _, err := syscall.Read(fd, make([]byte, 1)); err != nil {
@@ -238,7 +238,7 @@ func BenchmarkCold(b *testing.B) {
 			all = append(all, fleet.Server{Server: dir.New(b.TempDir())})
 		}
 		_, uploader := decodetest.Clients(b, all)
-		cap, err := uploader.Put(b.Context(), bytes.NewReader(data), upload.Options{SegmentSize: segment})
+		readCap, err := uploader.Put(b.Context(), bytes.NewReader(data), upload.Options{SegmentSize: segment})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -250,7 +250,7 @@ func BenchmarkCold(b *testing.B) {
 				b.SetBytes(size)
 				b.ReportAllocs()
 				for b.Loop() {
-					if err := spoolWhole(b.Context(), cap, shares.servers); err != nil {
+					if err := spoolWhole(b.Context(), readCap, shares.servers); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -260,7 +260,7 @@ func BenchmarkCold(b *testing.B) {
 }
 
 // spoolWhole decodes a file into a spool of its own.
-func spoolWhole(ctx context.Context, cap caps.Cap, servers []fleet.Server) error {
+func spoolWhole(ctx context.Context, readCap caps.Cap, servers []fleet.Server) error {
 	members, err := fleet.New(fleet.Config{Servers: servers})
 	if err != nil {
 		return err
@@ -276,13 +276,13 @@ func spoolWhole(ctx context.Context, cap caps.Cap, servers []fleet.Server) error
 		return err
 	}
 	defer sp.Close()
-	r, err := sp.Acquire(cap.ID(), cap.Size(), func(ctx context.Context) (spool.Source, error) { return client.Open(ctx, cap) })
+	r, err := sp.Acquire(readCap.ID(), readCap.Size(), func(ctx context.Context) (spool.Source, error) { return client.Open(ctx, readCap) })
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	r.Want(spool.Extent{Off: 0, End: cap.Size()})
-	for off := int64(0); off < cap.Size(); {
+	r.Want(spool.Extent{Off: 0, End: readCap.Size()})
+	for off := int64(0); off < readCap.Size(); {
 		n, err := r.Wait(ctx, off)
 		if err != nil {
 			return err

@@ -21,12 +21,12 @@ type content interface {
 }
 
 // contentOf returns the content of cap. It does not wait for the grid.
-func (s *Server) contentOf(cap caps.Cap, id string) (content, error) {
-	if data, ok := cap.Literal(); ok {
+func (s *Server) contentOf(readCap caps.Cap, id string) (content, error) {
+	if data, ok := readCap.Literal(); ok {
 		return literal{bytes.NewReader(data)}, nil
 	}
-	r, err := s.spool.Acquire(id, cap.Size(), func(ctx context.Context) (spool.Source, error) {
-		return s.openSource(ctx, cap)
+	r, err := s.spool.Acquire(id, readCap.Size(), func(ctx context.Context) (spool.Source, error) {
+		return s.openSource(ctx, readCap)
 	})
 	if err != nil {
 		return nil, err

@@ -26,9 +26,9 @@ import (
 // TestErrorBeforeFirstByte: what ends the fill before the first byte is an answer.
 func TestErrorBeforeFirstByte(t *testing.T) {
 	g := newGateway(t, spool.Config{})
-	cap := g.capOf("file", 100)
+	readCap := g.capOf("file", 100)
 	var answer error
-	g.serve(cap, func(context.Context) (spool.Source, error) { return nil, answer })
+	g.serve(readCap, func(context.Context) (spool.Source, error) { return nil, answer })
 	place := func(n int) grid.SharePlace {
 		return grid.SharePlace{Share: n, Server: "file:///srv/secret-path/storage"}
 	}
@@ -53,7 +53,7 @@ func TestErrorBeforeFirstByte(t *testing.T) {
 	} {
 		answer = test.err
 		for _, method := range []string{"GET", "HEAD"} {
-			res, body := g.get(method, "/uri/"+cap, "Range", "bytes=5-9")
+			res, body := g.get(method, "/uri/"+readCap, "Range", "bytes=5-9")
 			if method == "HEAD" {
 				test.body = ""
 			}
@@ -67,8 +67,8 @@ func TestErrorBeforeFirstByte(t *testing.T) {
 // TestSpoolFull: without space there is a 503, and no file.
 func TestSpoolFull(t *testing.T) {
 	g := newGateway(t, spool.Config{Budget: 1000, Window: 1 << 20})
-	cap := g.put(pattern(2000))
-	res, _ := g.get("GET", "/uri/"+cap)
+	readCap := g.put(pattern(2000))
+	res, _ := g.get("GET", "/uri/"+readCap)
 	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 		t.Errorf("%d %v", res.StatusCode, res.Header)
 	}
@@ -81,7 +81,7 @@ func TestEarlyHeader(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			data := pattern(1000)
 			hold := make(chan struct{})
-			s, sp, cap := bareServer(t, data, func(ctx context.Context, _ int64) error {
+			s, sp, readCap := bareServer(t, data, func(ctx context.Context, _ int64) error {
 				select {
 				case <-hold:
 					return nil
@@ -94,7 +94,7 @@ func TestEarlyHeader(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				req := httptest.NewRequest(method, "/uri/"+cap, nil)
+				req := httptest.NewRequest(method, "/uri/"+readCap, nil)
 				req.Header.Set("Range", "bytes=10-19")
 				s.Public().ServeHTTP(rec, req)
 			}()
@@ -143,8 +143,8 @@ func bareServer(t *testing.T, data []byte, before func(context.Context, int64) e
 func TestErrorAfterHeader(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(1 << 20)
-	cap := g.capOf("broken", int64(len(data)))
-	g.serve(cap, func(context.Context) (spool.Source, error) {
+	readCap := g.capOf("broken", int64(len(data)))
+	g.serve(readCap, func(context.Context) (spool.Source, error) {
 		return &source{data: data, chunk: 1 << 16, before: func(_ context.Context, i int64) error {
 			if i == 10 {
 				return &decode.NotEnoughSharesError{Needed: 3, Total: 10}
@@ -153,7 +153,7 @@ func TestErrorAfterHeader(t *testing.T) {
 		}}, nil
 	})
 	for _, header := range [][]string{nil, {"Range", "bytes=0-99,700000-700099"}} {
-		res, body, err := g.try("GET", g.public.URL+"/uri/"+cap, header...)
+		res, body, err := g.try("GET", g.public.URL+"/uri/"+readCap, header...)
 		if err == nil || res.StatusCode/100 != 2 || len(body) > 10<<16 {
 			t.Errorf("%v: %d bytes of a broken file, error %v", header, len(body), err)
 		}
@@ -173,8 +173,8 @@ func TestErrorAfterHeader(t *testing.T) {
 func TestMultipart(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(5 << 20)
-	cap := g.put(data)
-	res, body := g.get("GET", "/named/"+cap+"/a.bin", "Range", "bytes=4000000-4999999,-100,0-1999999")
+	readCap := g.put(data)
+	res, body := g.get("GET", "/named/"+readCap+"/a.bin", "Range", "bytes=4000000-4999999,-100,0-1999999")
 	_, params, err := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if res.StatusCode != 206 || err != nil || res.ContentLength != int64(len(body)) {
 		t.Fatalf("%d %v, %d bytes", res.StatusCode, res.Header, len(body))
@@ -202,8 +202,8 @@ func TestMultipart(t *testing.T) {
 func TestStalledClient(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	g.SetStallLimit(50 * time.Millisecond)
-	cap := g.keep("large", pattern(64<<20))
-	_, r := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\n\n")
+	readCap := g.keep("large", pattern(64<<20))
+	_, r := g.dial("GET /uri/" + readCap + " HTTP/1.1\nHost: x\n\n")
 	if _, err := io.ReadFull(r, make([]byte, 4096)); err != nil {
 		t.Fatal(err)
 	}
@@ -220,10 +220,10 @@ func TestStalledClient(t *testing.T) {
 func TestPurgeCuts(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(64 << 20)
-	cap := g.capOf("large", int64(len(data)))
+	readCap := g.capOf("large", int64(len(data)))
 	hold := make(chan struct{})
 	defer close(hold)
-	g.serve(cap, func(context.Context) (spool.Source, error) {
+	g.serve(readCap, func(context.Context) (spool.Source, error) {
 		return &source{data: data, chunk: 1 << 20, before: func(ctx context.Context, i int64) error {
 			if i < 60 {
 				return nil
@@ -236,18 +236,18 @@ func TestPurgeCuts(t *testing.T) {
 		}}, nil
 	})
 	// One client stalls in the middle of what is there, the other wants no more than that.
-	_, whole := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\n\n")
+	_, whole := g.dial("GET /uri/" + readCap + " HTTP/1.1\nHost: x\n\n")
 	if _, err := io.ReadFull(whole, make([]byte, 4096)); err != nil {
 		t.Fatal(err)
 	}
-	_, part := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\nConnection: close\nRange: bytes=0-50331647\n\n")
+	_, part := g.dial("GET /uri/" + readCap + " HTTP/1.1\nHost: x\nConnection: close\nRange: bytes=0-50331647\n\n")
 	res, err := http.ReadResponse(part, nil)
 	if err != nil || res.StatusCode != 206 {
 		t.Fatal(res, err)
 	}
 	// Now the first 48 MiB are there, or decoded next.
-	g.get("GET", "/uri/"+cap, "Range", "bytes=50331647-50331647")
-	g.get("GET", "/uri/"+cap, "Range", "bytes=0-50331647")
+	g.get("GET", "/uri/"+readCap, "Range", "bytes=50331647-50331647")
+	g.get("GET", "/uri/"+readCap, "Range", "bytes=0-50331647")
 
 	answer, body, err := g.try("DELETE", g.admin.URL+"/admin/spool", "Authorization", "Bearer "+adminToken)
 	if err != nil || answer.StatusCode != 200 || !strings.Contains(string(body), `"entries":1,`) {
@@ -271,14 +271,14 @@ func TestPurgeCuts(t *testing.T) {
 // TestClientGone: a request whose client leaves while it waits ends, and is no answer.
 func TestClientGone(t *testing.T) {
 	g := newGateway(t, spool.Config{})
-	cap := g.capOf("never", 100)
+	readCap := g.capOf("never", 100)
 	opened := make(chan struct{})
-	g.serve(cap, func(ctx context.Context) (spool.Source, error) {
+	g.serve(readCap, func(ctx context.Context) (spool.Source, error) {
 		close(opened)
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
-	conn, _ := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\n\n")
+	conn, _ := g.dial("GET /uri/" + readCap + " HTTP/1.1\nHost: x\n\n")
 	<-opened
 	conn.Close()
 	if rec := g.log.await(0); rec["outcome"] != "client gone" || rec["status"] != 499.0 && rec["status"] != 200.0 {
@@ -289,12 +289,12 @@ func TestClientGone(t *testing.T) {
 // TestKeepAlive: one connection, many answers, each whole.
 func TestKeepAlive(t *testing.T) {
 	g := newGateway(t, spool.Config{})
-	cap := g.put(pattern(1 << 20))
+	readCap := g.put(pattern(1 << 20))
 	conn, r := g.dial("")
 	for range 20 {
 		for _, header := range []string{"", "Range: bytes=1-100\n", "Range: bytes=1-2,5-6\n", "Range: bytes=9999999-\n", "If-None-Match: *\n"} {
 			for _, method := range []string{"GET", "HEAD"} {
-				io.WriteString(conn, strings.ReplaceAll(method+" /uri/"+cap+" HTTP/1.1\nHost: x\n"+header+"\n", "\n", "\r\n"))
+				io.WriteString(conn, strings.ReplaceAll(method+" /uri/"+readCap+" HTTP/1.1\nHost: x\n"+header+"\n", "\n", "\r\n"))
 				res, err := http.ReadResponse(r, &http.Request{Method: method})
 				if err != nil {
 					t.Fatal(err)
@@ -305,7 +305,7 @@ func TestKeepAlive(t *testing.T) {
 			}
 		}
 	}
-	if n := g.spool.Snapshot().ChunksWritten; n != g.chunks(cap) {
-		t.Errorf("%d chunks were decoded of %d", n, g.chunks(cap))
+	if n := g.spool.Snapshot().ChunksWritten; n != g.chunks(readCap) {
+		t.Errorf("%d chunks were decoded of %d", n, g.chunks(readCap))
 	}
 }

@@ -58,8 +58,8 @@ type Content = content
 // SetContent makes requests read what wrap returns for their content.
 func (s *Server) SetContent(wrap func(Content) Content) {
 	acquire := s.acquire
-	s.acquire = func(cap caps.Cap, id string) (content, error) {
-		c, err := acquire(cap, id)
+	s.acquire = func(readCap caps.Cap, id string) (content, error) {
+		c, err := acquire(readCap, id)
 		if err != nil {
 			return nil, err
 		}

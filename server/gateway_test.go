@@ -48,7 +48,8 @@ type gateway struct {
 
 	mu      sync.Mutex
 	sources map[string]func(context.Context) (spool.Source, error) // by cap id
-	secrets []string                                               // what must not be seen in the log or a body
+	// what must not be seen in the log or a body
+	secrets []string
 }
 
 func newGateway(t *testing.T, cfg spool.Config) *gateway {
@@ -57,12 +58,12 @@ func newGateway(t *testing.T, cfg spool.Config) *gateway {
 	g.spool = newSpool(t, cfg, g.log)
 	g.client, g.uploader, g.storage = newGrid(t)
 	g.Server = server.New(server.Config{Spool: g.spool, Client: g.client, Log: slog.New(slog.NewJSONHandler(g.log, nil)), AdminToken: adminToken, Version: "test"})
-	g.SetOpenSource(func(ctx context.Context, cap caps.Cap) (spool.Source, error) {
+	g.SetOpenSource(func(ctx context.Context, readCap caps.Cap) (spool.Source, error) {
 		g.mu.Lock()
-		open := g.sources[cap.ID()]
+		open := g.sources[readCap.ID()]
 		g.mu.Unlock()
 		if open == nil {
-			f, err := g.client.Open(ctx, cap)
+			f, err := g.client.Open(ctx, readCap)
 			if err != nil {
 				return nil, err
 			}
@@ -154,39 +155,39 @@ func (g *gateway) secret(text string) {
 // capOf makes up a CHK cap for size bytes, different for each name.
 func (g *gateway) capOf(name string, size int64) string {
 	key, hash := sha256.Sum256([]byte("key "+name)), sha256.Sum256([]byte("hash "+name))
-	cap := fmt.Sprintf("URI:CHK:%s:%s:3:10:%d", grid.Base32(key[:16]), grid.Base32(hash[:]), size)
-	g.secret(cap)
-	return cap
+	readCap := fmt.Sprintf("URI:CHK:%s:%s:3:10:%d", grid.Base32(key[:16]), grid.Base32(hash[:]), size)
+	g.secret(readCap)
+	return readCap
 }
 
 func idOf(t *testing.T, text string) string {
 	t.Helper()
-	cap, err := caps.Parse(text)
+	readCap, err := caps.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cap.ID()
+	return readCap.ID()
 }
 
 // put writes data into the grid and returns its cap.
 func (g *gateway) put(data []byte) string {
 	g.t.Helper()
-	cap, err := g.uploader.Put(g.t.Context(), bytes.NewReader(data), upload.Options{K: 3, N: 5, SegmentSize: 128 << 10})
+	readCap, err := g.uploader.Put(g.t.Context(), bytes.NewReader(data), upload.Options{K: 3, N: 5, SegmentSize: 128 << 10})
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.secret(cap.Reveal())
-	return cap.Reveal()
+	g.secret(readCap.Reveal())
+	return readCap.Reveal()
 }
 
 // chunks returns how many chunks the grid's file of cap has.
 func (g *gateway) chunks(text string) int64 {
 	g.t.Helper()
-	cap, err := caps.Parse(text)
+	readCap, err := caps.Parse(text)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	f, err := g.client.Open(g.t.Context(), cap)
+	f, err := g.client.Open(g.t.Context(), readCap)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -196,14 +197,14 @@ func (g *gateway) chunks(text string) int64 {
 
 // keep makes data a file in memory and returns its cap.
 func (g *gateway) keep(name string, data []byte) string {
-	cap := g.capOf(name, int64(len(data)))
-	g.serve(cap, func(context.Context) (spool.Source, error) { return &source{data: data, chunk: 1 << 16}, nil })
-	return cap
+	readCap := g.capOf(name, int64(len(data)))
+	g.serve(readCap, func(context.Context) (spool.Source, error) { return &source{data: data, chunk: 1 << 16}, nil })
+	return readCap
 }
 
 // serve makes open the grid's answer for cap.
-func (g *gateway) serve(cap string, open func(context.Context) (spool.Source, error)) {
-	id := idOf(g.t, cap)
+func (g *gateway) serve(readCap string, open func(context.Context) (spool.Source, error)) {
+	id := idOf(g.t, readCap)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.sources[id] = open

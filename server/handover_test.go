@@ -29,11 +29,11 @@ const large = 64 << 20
 
 // ask sends requests for cap on a connection of their own, with these header fields, each ended by
 // \n, all at once, and waits until the first answer has begun and been handed over.
-func (g *gateway) ask(cap string, headers ...string) (net.Conn, *bufio.Reader) {
+func (g *gateway) ask(readCap string, headers ...string) (net.Conn, *bufio.Reader) {
 	g.t.Helper()
 	var text strings.Builder
 	for _, header := range headers {
-		text.WriteString("GET /uri/" + cap + " HTTP/1.1\nHost: x\n" + header + "\n")
+		text.WriteString("GET /uri/" + readCap + " HTTP/1.1\nHost: x\n" + header + "\n")
 	}
 	before := g.HandedOver()
 	conn, r := g.dial(text.String())
@@ -95,17 +95,17 @@ func (g *gateway) checkIdle() {
 func TestHandOverKeepAlive(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(large)
-	cap := g.keep("large", data)
+	readCap := g.keep("large", data)
 	for _, pipelined := range []bool{false, true} {
 		requests := []string{"", "Range: bytes=5-9\n", "", "Range: bytes=7-7\nConnection: close\n"}
 		send := 1
 		if pipelined {
 			send = len(requests)
 		}
-		conn, r := g.ask(cap, requests[:send]...)
+		conn, r := g.ask(readCap, requests[:send]...)
 		for i, header := range requests {
 			if i >= send {
-				io.WriteString(conn, strings.ReplaceAll("GET /uri/"+cap+" HTTP/1.1\nHost: x\n"+header+"\n", "\n", "\r\n"))
+				io.WriteString(conn, strings.ReplaceAll("GET /uri/"+readCap+" HTTP/1.1\nHost: x\n"+header+"\n", "\n", "\r\n"))
 			}
 			want := data
 			if i%2 == 1 {
@@ -122,7 +122,7 @@ func TestHandOverKeepAlive(t *testing.T) {
 	for n := range 8 {
 		rec := g.log.await(n)
 		want := []float64{large, 5, large, 1}[n%4]
-		if rec["bytes"] != want || rec["outcome"] != "complete" || rec["method"] != "GET" || rec["route"] != "/uri/*" || rec["id"] != idOf(t, cap) {
+		if rec["bytes"] != want || rec["outcome"] != "complete" || rec["method"] != "GET" || rec["route"] != "/uri/*" || rec["id"] != idOf(t, readCap) {
 			t.Errorf("request %d: %v", n, rec)
 		}
 	}
@@ -136,8 +136,8 @@ func TestHandOverKeepAlive(t *testing.T) {
 func TestHandOverHTTP10(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(large)
-	cap := g.keep("large", data)
-	_, r := g.dial("GET /uri/" + cap + " HTTP/1.0\n\n")
+	readCap := g.keep("large", data)
+	_, r := g.dial("GET /uri/" + readCap + " HTTP/1.0\n\n")
 	await(t, "the answer is handed over", func() bool { return g.HandedOver() == 1 })
 	if _, got := body(t, r); !bytes.Equal(got, data) {
 		t.Errorf("%d bytes", len(got))
@@ -152,13 +152,13 @@ func TestHandOverHTTP10(t *testing.T) {
 func TestHandOverMultipart(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(large)
-	cap := g.keep("large", data)
+	readCap := g.keep("large", data)
 	want := [][2]int{{10, 20}, {100, large / 2}, {large - 1000, large}, {0, 1}, {large / 2, large/2 + 9_000_000}}
 	var ranges []string
 	for _, w := range want {
 		ranges = append(ranges, fmt.Sprintf("%d-%d", w[0], w[1]-1))
 	}
-	_, r := g.ask(cap, "Range: bytes="+strings.Join(ranges, ",")+"\n")
+	_, r := g.ask(readCap, "Range: bytes="+strings.Join(ranges, ",")+"\n")
 	res, got := body(t, r)
 	_, params, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	parts := multipart.NewReader(bytes.NewReader(got), params["boundary"])
@@ -187,13 +187,13 @@ func TestNothingCopied(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(3 << 20)
 	for i, ranges := range []string{"", "bytes=5-2000004", "bytes=0-999,5000-5999,2000000-", "bytes=-1"} {
-		cap := g.keep(fmt.Sprint("cold ", i), data)
+		readCap := g.keep(fmt.Sprint("cold ", i), data)
 		for range 2 { // it is cold, and then it is not
 			header := []string{"Range", ranges}
 			if ranges == "" {
 				header = nil
 			}
-			if res, got := g.get("GET", "/uri/"+cap, header...); res.StatusCode/100 != 2 || int64(len(got)) != res.ContentLength {
+			if res, got := g.get("GET", "/uri/"+readCap, header...); res.StatusCode/100 != 2 || int64(len(got)) != res.ContentLength {
 				t.Errorf("%q: %d, %d bytes", ranges, res.StatusCode, len(got))
 			}
 		}
@@ -212,9 +212,9 @@ func TestNothingCopied(t *testing.T) {
 func TestHandOverWaits(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(1 << 20)
-	cap := g.capOf("held", int64(len(data)))
+	readCap := g.capOf("held", int64(len(data)))
 	hold := make(chan struct{})
-	g.serve(cap, func(context.Context) (spool.Source, error) {
+	g.serve(readCap, func(context.Context) (spool.Source, error) {
 		return &source{data: data, chunk: 1 << 16, before: func(ctx context.Context, i int64) error {
 			if i < 4 {
 				return nil
@@ -227,8 +227,8 @@ func TestHandOverWaits(t *testing.T) {
 			}
 		}}, nil
 	})
-	leaver, _ := g.ask(cap, "")
-	_, r := g.ask(cap, "", "Range: bytes=1-2\n")
+	leaver, _ := g.ask(readCap, "")
+	_, r := g.ask(readCap, "", "Range: bytes=1-2\n")
 	leaver.Close()
 	if rec := g.log.await(0); rec["outcome"] != "client gone" || rec["status"] != 200.0 {
 		t.Errorf("logged %v", rec)
@@ -248,8 +248,8 @@ func TestHandOverWaits(t *testing.T) {
 func TestHandOverBroken(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(large)
-	cap := g.capOf("broken", large)
-	g.serve(cap, func(context.Context) (spool.Source, error) {
+	readCap := g.capOf("broken", large)
+	g.serve(readCap, func(context.Context) (spool.Source, error) {
 		return &source{data: data, chunk: 1 << 20, before: func(_ context.Context, i int64) error {
 			if i == 50 {
 				return &decode.NotEnoughSharesError{Needed: 3, Total: 10}
@@ -257,7 +257,7 @@ func TestHandOverBroken(t *testing.T) {
 			return nil
 		}}, nil
 	})
-	_, r := g.ask(cap, "")
+	_, r := g.ask(readCap, "")
 	res, err := http.ReadResponse(r, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -274,9 +274,9 @@ func TestHandOverBroken(t *testing.T) {
 // TestHandOverGone: a client that breaks its connection is noticed at once, however it does that.
 func TestHandOverGone(t *testing.T) {
 	g := newGateway(t, spool.Config{})
-	cap := g.keep("large", pattern(large))
+	readCap := g.keep("large", pattern(large))
 	for n, reset := range []bool{false, true} {
-		conn, _ := g.ask(cap, "")
+		conn, _ := g.ask(readCap, "")
 		if reset {
 			conn.(*net.TCPConn).SetLinger(0)
 		}
@@ -293,10 +293,10 @@ func TestHandOverGone(t *testing.T) {
 func TestHandOverShutdown(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(large)
-	cap := g.keep("large", data)
-	_, idle := g.ask(cap, "")
-	_, slow := g.ask(cap, "")
-	_, never := g.ask(cap, "")
+	readCap := g.keep("large", data)
+	_, idle := g.ask(readCap, "")
+	_, slow := g.ask(readCap, "")
+	_, never := g.ask(readCap, "")
 	if _, got := body(t, idle); !bytes.Equal(got, data) {
 		t.Error("the first answer is not whole")
 	}
@@ -329,8 +329,8 @@ func TestHandOverShutdown(t *testing.T) {
 func TestHandOverWindow(t *testing.T) {
 	g := newGateway(t, spool.Config{Budget: 4 << 20, Window: 1 << 20})
 	data := pattern(large)
-	cap := g.keep("large", data)
-	_, r := g.ask(cap, "", "")
+	readCap := g.keep("large", data)
+	_, r := g.ask(readCap, "", "")
 	for range 2 {
 		if _, got := body(t, r); !bytes.Equal(got, data) {
 			t.Errorf("%d bytes", len(got))
@@ -345,9 +345,9 @@ func TestHandOverWindow(t *testing.T) {
 // TestHandOverBug: a panic in a sender ends its answer, and is told, and that is all.
 func TestHandOverBug(t *testing.T) {
 	g := newGateway(t, spool.Config{})
-	cap := g.keep("large", pattern(large))
+	readCap := g.keep("large", pattern(large))
 	g.SetContent(func(c server.Content) server.Content { return &faulty{Content: c} })
-	_, r := g.ask(cap, "")
+	_, r := g.ask(readCap, "")
 	if n, err := io.Copy(io.Discard, r); n >= large {
 		t.Errorf("%d bytes, %v", n, err)
 	}
@@ -371,14 +371,14 @@ func (c *faulty) Sendfile(socket int, off, n int64) (int64, error) {
 func TestOtherConnections(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(5 << 20)
-	cap := g.keep("file", data)
+	readCap := g.keep("file", data)
 	for _, http2 := range []bool{false, true} {
 		hs := httptest.NewUnstartedServer(nil)
 		hs.Config = g.HTTPServer(g.Public())
 		hs.EnableHTTP2 = http2
 		hs.StartTLS()
 		for _, want := range [][2]int{{0, len(data)}, {7, 100_000}} {
-			req, _ := http.NewRequestWithContext(t.Context(), "GET", hs.URL+"/uri/"+cap, nil)
+			req, _ := http.NewRequestWithContext(t.Context(), "GET", hs.URL+"/uri/"+readCap, nil)
 			if want[0] > 0 {
 				req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", want[0], want[1]-1))
 			}

@@ -17,7 +17,7 @@ import (
 func TestLostShares(t *testing.T) {
 	g := newGateway(t, spool.Config{})
 	data := pattern(1 << 20)
-	cap := g.put(data) // share i is on server i
+	readCap := g.put(data) // share i is on server i
 	lose := func(i int) {
 		t.Helper()
 		shares := filepath.Join(g.storage[i], "shares")
@@ -27,19 +27,19 @@ func TestLostShares(t *testing.T) {
 	}
 	lose(0)
 	lose(3)
-	if res, body := g.get("GET", "/uri/"+cap); res.StatusCode != 200 || string(body) != string(data) {
+	if res, body := g.get("GET", "/uri/"+readCap); res.StatusCode != 200 || string(body) != string(data) {
 		t.Errorf("with k shares: %d, %d bytes", res.StatusCode, len(body))
 	}
 	g.spool.PurgeAll(false)
 	lose(4)
 	few := regexp.MustCompile(`^3 of 5 shares needed; have 2: \w+ \(share \d\), \w+ \(share \d\); every server has answered\n$`)
-	if res, body := g.get("GET", "/uri/"+cap); res.StatusCode != 410 || !few.Match(body) {
+	if res, body := g.get("GET", "/uri/"+readCap); res.StatusCode != 410 || !few.Match(body) {
 		t.Errorf("with k-1 shares: %d, %q", res.StatusCode, body)
 	}
 	if err := os.RemoveAll(g.storage[4]); err != nil {
 		t.Fatal(err)
 	}
-	if res, body := g.get("HEAD", "/uri/"+cap); res.StatusCode != 503 || res.Header.Get("Retry-After") != "60" {
+	if res, body := g.get("HEAD", "/uri/"+readCap); res.StatusCode != 503 || res.Header.Get("Retry-After") != "60" {
 		t.Errorf("without a server: %d, %q %v", res.StatusCode, body, res.Header)
 	}
 }

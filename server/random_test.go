@@ -139,11 +139,11 @@ func randomRequest(t *testing.T, rng *rand.Rand, transport *http.Transport, url 
 func TestWindow(t *testing.T) {
 	g := newGateway(t, spool.Config{Budget: 4 << 20, Window: 1 << 20})
 	data := pattern(12 << 20)
-	cap := g.put(data)
-	if res, body := g.get("GET", "/uri/"+cap); res.StatusCode != 200 || !bytes.Equal(body, data) {
+	readCap := g.put(data)
+	if res, body := g.get("GET", "/uri/"+readCap); res.StatusCode != 200 || !bytes.Equal(body, data) {
 		t.Errorf("%d, %d bytes", res.StatusCode, len(body))
 	}
-	res, body := g.get("GET", "/uri/"+cap, "Range", "bytes=8000000-9999999,1000-2999999")
+	res, body := g.get("GET", "/uri/"+readCap, "Range", "bytes=8000000-9999999,1000-2999999")
 	if res.StatusCode != 206 || !bytes.Contains(body, data[8000000:10000000]) || !bytes.Contains(body, data[1000:3000000]) {
 		t.Errorf("%d, %d bytes", res.StatusCode, len(body))
 	}

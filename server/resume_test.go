@@ -41,8 +41,8 @@ func TestResume(t *testing.T) {
 	rng := random(t)
 	g := newGateway(t, spool.Config{})
 	data := pattern(20<<20 + 12345)
-	cap := g.put(data)
-	url := g.public.URL + "/named/" + cap + "/file.bin"
+	readCap := g.put(data)
+	url := g.public.URL + "/named/" + readCap + "/file.bin"
 
 	var got []byte
 	etag := ""
@@ -76,15 +76,15 @@ func TestResume(t *testing.T) {
 		got = append(got, part...)
 		res.Body.Close()
 	}
-	checkResumed(t, g, cap, data, got)
+	checkResumed(t, g, readCap, data, got)
 }
 
-func checkResumed(t *testing.T, g *gateway, cap string, data, got []byte) {
+func checkResumed(t *testing.T, g *gateway, readCap string, data, got []byte) {
 	t.Helper()
 	if sha256.Sum256(got) != sha256.Sum256(data) {
 		t.Errorf("the pieces make %d other bytes than the file's %d", len(got), len(data))
 	}
-	if n, want := g.spool.Snapshot().ChunksWritten, g.chunks(cap); n != want {
+	if n, want := g.spool.Snapshot().ChunksWritten, g.chunks(readCap); n != want {
 		t.Errorf("%d chunks were decoded of %d", n, want)
 	}
 }
@@ -101,8 +101,8 @@ func TestResumeCurl(t *testing.T) {
 		}
 		return 1000 + rng.Int64N(int64(2*len(data)/cuts))
 	})
-	cap := g.put(data)
-	url := "http://" + link + "/named/" + cap + "/file.bin"
+	readCap := g.put(data)
+	url := "http://" + link + "/named/" + readCap + "/file.bin"
 	file := filepath.Join(t.TempDir(), "file")
 	for n := 0; ; n++ {
 		out, err := exec.CommandContext(t.Context(), curl, "--silent", "--show-error", "--fail", "-C", "-", "-o", file, url).CombinedOutput()
@@ -121,7 +121,7 @@ func TestResumeCurl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkResumed(t, g, cap, data, got)
+	checkResumed(t, g, readCap, data, got)
 }
 
 // TestResumeWget lets wget do the resuming by itself.
@@ -136,9 +136,9 @@ func TestResumeWget(t *testing.T) {
 		}
 		return 1000 + rng.Int64N(int64(len(data)/5))
 	})
-	dir, cap := t.TempDir(), g.put(data)
+	dir, readCap := t.TempDir(), g.put(data)
 	cmd := exec.CommandContext(t.Context(), wget, "--no-config", "--tries=20", "--waitretry=0", "--content-disposition",
-		"http://"+link+"/file/"+cap+"/@@named=/na%C3%AFve%20file.bin?save=true")
+		"http://"+link+"/file/"+readCap+"/@@named=/na%C3%AFve%20file.bin?save=true")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "LC_ALL=C.UTF-8")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("wget: %v: %s", err, out)
@@ -151,7 +151,7 @@ func TestResumeWget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkResumed(t, g, cap, data, got)
+	checkResumed(t, g, readCap, data, got)
 }
 
 // TestCurl looks at the gateway with another's eyes.

@@ -43,7 +43,7 @@ type Server struct {
 
 	openSource    func(context.Context, caps.Cap) (spool.Source, error) // from the grid
 	status        func(id string) (decode.Status, bool)                 // of the grid's shares
-	acquire       func(cap caps.Cap, id string) (content, error)        // contentOf
+	acquire       func(readCap caps.Cap, id string) (content, error)    // contentOf
 	firstByteWait time.Duration
 
 	draining atomic.Bool // Shutdown has begun
@@ -57,8 +57,8 @@ func New(cfg Config) *Server {
 		log:           cfg.Log,
 		token:         cfg.AdminToken,
 		firstByteWait: firstByteWait,
-		openSource: func(ctx context.Context, cap caps.Cap) (spool.Source, error) {
-			f, err := cfg.Client.Open(ctx, cap)
+		openSource: func(ctx context.Context, readCap caps.Cap) (spool.Source, error) {
+			f, err := cfg.Client.Open(ctx, readCap)
 			if err != nil {
 				return nil, err // not f: a nil *decode.File is no nil Source
 			}

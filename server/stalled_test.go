@@ -14,11 +14,11 @@ import (
 func TestStalledClientsAreCheap(t *testing.T) {
 	const clients, most = 100, 16 << 10 // bytes each
 	g := newGateway(t, spool.Config{})
-	cap := g.keep("large", pattern(32<<20))
-	g.get("GET", "/uri/"+cap) // all of it is spooled now
+	readCap := g.keep("large", pattern(32<<20))
+	g.get("GET", "/uri/"+readCap) // all of it is spooled now
 	before := memoryInUse()
 	for range clients {
-		conn, r := g.dial("GET /uri/" + cap + " HTTP/1.1\nHost: x\n\n")
+		conn, r := g.dial("GET /uri/" + readCap + " HTTP/1.1\nHost: x\n\n")
 		if _, err := io.ReadFull(r, make([]byte, 4096)); err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +30,7 @@ func TestStalledClientsAreCheap(t *testing.T) {
 	if per > most {
 		t.Errorf("a stalled client costs %d bytes, more than %d", per, most)
 	}
-	if res, _ := g.get("GET", "/uri/"+cap, "Range", "bytes=0-99"); res.StatusCode != http.StatusPartialContent {
+	if res, _ := g.get("GET", "/uri/"+readCap, "Range", "bytes=0-99"); res.StatusCode != http.StatusPartialContent {
 		t.Errorf("another client: %d", res.StatusCode)
 	}
 }

@@ -102,16 +102,16 @@ func fileOf(r *http.Request) (f *file, id string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	cap, err := caps.Parse(t.cap)
+	readCap, err := caps.Parse(t.cap)
 	if err != nil {
 		return nil, "", err
 	}
-	id = cap.ID()
+	id = readCap.ID()
 	if err := t.check(); err != nil {
 		return nil, id, err
 	}
-	rep := representation{id: id, size: cap.Size(), contentType: contentTypeOf(t.name)}
-	f = &file{cap: cap, rep: rep, fields: fileFields(rep, t.name, t.save), uri: r.RequestURI}
+	rep := representation{id: id, size: readCap.Size(), contentType: contentTypeOf(t.name)}
+	f = &file{cap: readCap, rep: rep, fields: fileFields(rep, t.name, t.save), uri: r.RequestURI}
 	if slot != nil && len(f.uri) <= maxKnownURI {
 		*slot = f
 	}
@@ -133,11 +133,11 @@ func (s *Server) redirect(c echo.Context, log *logLine) error {
 	if text == "" {
 		return &failure{status: http.StatusBadRequest, line: "ask for /uri/CAP or /uri?uri=CAP"}
 	}
-	cap, err := caps.Parse(text)
+	readCap, err := caps.Parse(text)
 	if err != nil {
 		return err
 	}
-	log.id = cap.ID()
+	log.id = readCap.ID()
 	query.Del("uri")
 	location := "/uri/" + url.PathEscape(text)
 	if len(query) > 0 {

@@ -1,0 +1,9 @@
+package transport_test
+
+import (
+	"testing"
+
+	"spillway/scripts/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
