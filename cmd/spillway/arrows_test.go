@@ -42,6 +42,7 @@ var arrows = map[string][]string{
 	"spillway/decode/grid":           {"spillway/decode/hashtree"},
 	"spillway/decode/grid/*":         {"spillway/decode/grid", "spillway/decode/zfec"},
 	"spillway/decode/grid/dir":       {"spillway/decode/grid", "spillway/decode/grid/container", "spillway/decode/zfec"},
+	"spillway/decode/grid/file":      {"spillway/decode/grid", "spillway/decode/grid/kinds"},
 	"spillway/decode/grid/s3":        {"spillway/decode/grid", "spillway/decode/grid/container", "spillway/decode/zfec", "spillway/spool/nameless"},
 	"spillway/decode/grid/kinds":     {"spillway/decode/grid", "spillway/decode/grid/dir", "spillway/decode/grid/gbs", "spillway/decode/grid/s3"},
 	"spillway/decode/decodetest":     {"spillway/decode/*", "spillway/decode", "spillway/scripts/need"},

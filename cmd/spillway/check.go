@@ -18,17 +18,23 @@ type checkCmd struct {
 	Cap  capArg `arg:"" help:"The file's cap, or - to read it from standard input."`
 }
 
-func (c *checkCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
-	cap, err := c.Cap.parse(std)
+func (c *checkCmd) Run(ctx context.Context, std streams) error {
+	silent := slog.New(slog.DiscardHandler) // the report says it all
+	file, err := c.Cap.parse(std)
 	if err != nil {
 		return err
 	}
-	client, err := c.reader(slog.New(slog.DiscardHandler)) // the report says it all
+	members, err := c.fleet(silent)
+	if err != nil {
+		return err
+	}
+	defer members.Close()
+	client, err := c.client(members, silent)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	report, err := client.Check(ctx, cap)
+	report, err := client.Check(ctx, file)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,12 @@ func (c *getCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	if data, ok := fileCap.Literal(); ok {
 		return c.write(literalFile(data), std, func(d *download) error { return d.run(ctx, bar) })
 	}
-	client, err := c.reader(log)
+	members, err := c.fleet(log)
+	if err != nil {
+		return err
+	}
+	defer members.Close()
+	client, err := c.client(members, log)
 	if err != nil {
 		return err
 	}

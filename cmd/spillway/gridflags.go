@@ -1,15 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"strings"
 
 	"spillway/decode"
-	"spillway/decode/caps"
 	"spillway/decode/fleet"
+	"spillway/decode/grid/file"
 	"spillway/decode/grid/kinds"
 )
 
@@ -21,18 +18,18 @@ type serverFlags struct {
 
 // servers returns the servers of the flags, those of the grid file last. It can be called
 // again, to see what has become of the file.
-func (f *serverFlags) servers(log *slog.Logger) ([]gridServer, error) {
-	var servers []gridServer
+func (f *serverFlags) servers(log *slog.Logger) ([]file.Server, error) {
+	var servers []file.Server
 	for i, text := range f.Server {
 		place := fmt.Sprintf("--server number %d", i+1)
 		server, err := kinds.Parse(text)
 		if err != nil {
 			return nil, usagef("%s: %w", place, err)
 		}
-		servers = append(servers, gridServer{Server: fleet.Server{Server: server, URL: text}, place: place})
+		servers = append(servers, file.Server{Server: server, URL: text, Place: place})
 	}
 	if f.Grid != "" {
-		more, err := readGridFile(f.Grid, log)
+		more, err := file.Read(f.Grid, log)
 		if err != nil {
 			return nil, &usageError{err}
 		}
@@ -41,16 +38,19 @@ func (f *serverFlags) servers(log *slog.Logger) ([]gridServer, error) {
 	if len(servers) == 0 {
 		return nil, usagef("no storage servers: give --server URL for each, or --grid FILE")
 	}
-	if err := checkDistinct(servers); err != nil {
+	if err := file.Distinct(servers); err != nil {
 		return nil, &usageError{err}
 	}
 	return servers, nil
 }
 
-// gridFlags are those of every command that reads or writes shares.
-type gridFlags struct {
-	serverFlags
-	DecodeMemory size `default:"128MiB" help:"Memory for what is being decoded, over all files. Far servers need it to be kept busy."`
+// fleetServers returns the servers as a fleet takes them.
+func fleetServers(servers []file.Server) []fleet.Server {
+	list := make([]fleet.Server, len(servers))
+	for i, s := range servers {
+		list[i] = fleet.Server{Server: s.Server, Nickname: s.Nickname, Seed: s.Seed, URL: s.URL}
+	}
+	return list
 }
 
 // fleet returns the servers. The caller closes it.
@@ -59,52 +59,16 @@ func (f *serverFlags) fleet(log *slog.Logger) (*fleet.Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fleet.New(fleet.Config{Servers: known(servers), Log: log})
+	return fleet.New(fleet.Config{Servers: fleetServers(servers), Log: log})
 }
 
-// reader is a Client with a Fleet of its own.
-type reader struct {
-	*decode.Client
-	fleet *fleet.Fleet
+// gridFlags are those of every command that reads or writes shares.
+type gridFlags struct {
+	serverFlags
+	DecodeMemory size `default:"128MiB" help:"Memory for what is being decoded, over all files. Far servers need it to be kept busy."`
 }
 
-// Close closes both.
-func (r reader) Close() error { return errors.Join(r.Client.Close(), r.fleet.Close()) }
-
-// reader returns what reads from the servers. The caller closes it.
-func (f *gridFlags) reader(log *slog.Logger) (reader, error) {
-	members, err := f.fleet(log)
-	if err != nil {
-		return reader{}, err
-	}
-	client, err := decode.New(decode.Config{Fleet: members, Memory: int64(f.DecodeMemory), Log: log})
-	if err != nil {
-		return reader{}, errors.Join(err, members.Close())
-	}
-	return reader{client, members}, nil
-}
-
-// capArg is a cap on the command line, or "-" for one on standard input, where
-// other users of the machine cannot see it.
-type capArg string
-
-func (a capArg) parse(std streams) (caps.Cap, error) {
-	text := string(a)
-	if text == "-" {
-		// The longest cap is a LIT cap, which holds its file.
-		line, err := io.ReadAll(io.LimitReader(std.in, 1<<20))
-		if err != nil {
-			return caps.Cap{}, fmt.Errorf("reading the cap from standard input: %w", err)
-		}
-		text = string(line)
-	}
-	cap, err := caps.Parse(strings.TrimSpace(text))
-	if err != nil {
-		var unsupported *caps.UnsupportedError
-		if errors.As(err, &unsupported) {
-			return caps.Cap{}, err
-		}
-		return caps.Cap{}, &usageError{err}
-	}
-	return cap, nil
+// client returns what reads from the fleet. The caller closes it, before the fleet.
+func (f *gridFlags) client(members *fleet.Fleet, log *slog.Logger) (*decode.Client, error) {
+	return decode.New(decode.Config{Fleet: members, Memory: int64(f.DecodeMemory), Log: log})
 }

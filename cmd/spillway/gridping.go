@@ -28,11 +28,11 @@ type gridPingCmd struct {
 func (c *gridPingCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	var file *caps.Verifier
 	if c.Cap != "" {
-		cap, err := c.Cap.parse(std)
+		fileCap, err := c.Cap.parse(std)
 		if err != nil {
 			return err
 		}
-		v, ok := cap.Verifier()
+		v, ok := fileCap.Verifier()
 		if !ok {
 			return usagef("this cap holds its file itself: there are no shares of it")
 		}
@@ -42,7 +42,7 @@ func (c *gridPingCmd) Run(ctx context.Context, std streams, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
-	members, err := fleet.New(fleet.Config{Servers: known(servers), Timeout: c.Timeout})
+	members, err := fleet.New(fleet.Config{Servers: fleetServers(servers), Timeout: c.Timeout})
 	if err != nil {
 		return err
 	}

@@ -48,9 +48,9 @@ func TestReload(t *testing.T) {
 	}
 
 	write("a b c d")
-	var cap, stderr bytes.Buffer
+	var printed, stderr bytes.Buffer
 	put := []string{"put", "--grid", gridFile, "--k", "2", "--n", "4", "--random-key", "--lease-secret-file", writeSecretFile(t), file}
-	if code := run(t.Context(), put, streams{strings.NewReader(""), &cap, &stderr}); code != 0 {
+	if code := run(t.Context(), put, streams{strings.NewReader(""), &printed, &stderr}); code != 0 {
 		t.Fatal(stderr.String())
 	}
 
@@ -99,7 +99,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 
-	resp, err := http.Get("http://" + address + "/uri/" + strings.TrimSpace(cap.String()))
+	resp, err := http.Get("http://" + address + "/uri/" + strings.TrimSpace(printed.String()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,12 +74,12 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	members, err := fleet.New(fleet.Config{Servers: known(servers), Log: log})
+	members, err := fleet.New(fleet.Config{Servers: fleetServers(servers), Log: log})
 	if err != nil {
 		return err
 	}
 	defer members.Close()
-	client, err := decode.New(decode.Config{Fleet: members, Memory: int64(c.DecodeMemory), Log: log})
+	client, err := c.client(members, log)
 	if err != nil {
 		return err
 	}

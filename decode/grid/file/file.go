@@ -1,4 +1,4 @@
-package main
+package file
 
 import (
 	"bytes"
@@ -14,55 +14,80 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"spillway/decode/fleet"
 	"spillway/decode/grid"
 	"spillway/decode/grid/kinds"
 )
 
-// A grid file names the storage servers of a grid, in YAML:
-//
-//	servers:
-//	  - nickname: attic
-//	    url: pb://KEY@HOST:PORT/SWISSNUM#v=1
-//	    permutation-seed: base32   # optional
-//
-// The seed is the server's place in the order in which Tahoe-LAFS clients look for shares.
-// Since URLs of this kind hold passwords, no error quotes one.
-
-// gridServer is one storage server that flags or a grid file name.
-type gridServer struct {
-	fleet.Server
-	place string // where it is named: "grid.yaml:3", "--server number 1"
+// Server is a storage server and where it is named. Who takes servers from elsewhere as well makes
+// a Server of each, for Distinct.
+type Server struct {
+	grid.Server        // what the URL names; nothing is asked of it yet
+	Nickname    string // "" for one that a grid file does not name
+	Seed        []byte // permutation seed; nil: what its kind knows itself by
+	URL         string // with its password
+	Place       string // where it is named, such as "grid.yaml:3"; "" for one that is imported
 }
 
-// known returns the servers as package decode takes them.
-func known(servers []gridServer) []fleet.Server {
-	list := make([]fleet.Server, len(servers))
-	for i, s := range servers {
-		list[i] = s.Server
+// String returns the nickname, or else the URL without its password.
+func (s Server) String() string {
+	if s.Nickname != "" || s.Server == nil {
+		return s.Nickname
 	}
-	return list
+	return s.Server.String()
 }
 
-// checkDistinct refuses two servers of one URL, whatever their passwords, or of one name.
-func checkDistinct(servers []gridServer) error {
-	urls, names := map[string]gridServer{}, map[string]gridServer{}
+// GoString is String.
+func (s Server) GoString() string { return s.String() }
+
+// Distinct returns an error that names both places if two servers have one URL, whatever their
+// passwords, or are printed alike.
+func Distinct(servers []Server) error {
+	urls, names := map[string]Server{}, map[string]Server{}
 	for _, s := range servers {
-		url, name := s.Server.Server.String(), s.String()
+		url, name := s.Server.String(), s.String()
 		if first, ok := urls[url]; ok {
-			return fmt.Errorf("%s: server %q has the URL of server %q at %s", s.place, name, first.String(), first.place)
+			return fmt.Errorf("%s: server %q has the URL of server %q at %s", s.Place, name, first.String(), first.Place)
 		}
 		if first, ok := names[name]; ok {
-			return fmt.Errorf("%s: server %q has the nickname of the one at %s", s.place, name, first.place)
+			return fmt.Errorf("%s: server %q has the nickname of the one at %s", s.Place, name, first.Place)
 		}
 		urls[url], names[name] = s, s
 	}
 	return nil
 }
 
-// readGridFile reads the servers that a grid file names. A file that other users of the machine
-// can read is used, with a warning.
-func readGridFile(name string, log *slog.Logger) ([]gridServer, error) {
+// Compare names the servers that came, those that have another URL or seed than before, and those
+// that went. No result is nil.
+func Compare(before, after []Server) (added, changed, removed []string) {
+	added, changed, removed = []string{}, []string{}, []string{}
+	old := map[string]Server{}
+	for _, s := range before {
+		old[s.String()] = s
+	}
+	for _, s := range after {
+		name := s.String()
+		o, ok := old[name]
+		switch {
+		case !ok:
+			added = append(added, name)
+		case o.URL != s.URL || !bytes.Equal(o.Seed, s.Seed):
+			changed = append(changed, name)
+		}
+		delete(old, name)
+	}
+	for _, s := range before {
+		if _, ok := old[s.String()]; ok {
+			removed = append(removed, s.String())
+		}
+	}
+	return added, changed, removed
+}
+
+// Read returns the servers that a grid file names. It can be called again, to see what has become
+// of the file. A file with passwords that every user of the machine can read or change is used,
+// with a warning. An error matches what opening the file gave, such as fs.ErrNotExist, or
+// errors.ErrUnsupported if a server is of a kind that cannot be read.
+func Read(name string, log *slog.Logger) ([]Server, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading the grid file: %w", err)
@@ -72,7 +97,7 @@ func readGridFile(name string, log *slog.Logger) ([]gridServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the grid file: %w", err)
 	}
-	servers, err := parseGridFile(name, text)
+	servers, err := parse(name, text)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +114,7 @@ func readGridFile(name string, log *slog.Logger) ([]gridServer, error) {
 }
 
 // holdsSecret tells whether a URL says more than may be printed.
-func holdsSecret(servers []gridServer) bool {
+func holdsSecret(servers []Server) bool {
 	for _, s := range servers {
 		if strings.HasPrefix(s.URL, "pb:") {
 			return true
@@ -98,9 +123,8 @@ func holdsSecret(servers []gridServer) bool {
 	return false
 }
 
-// parseGridFile parses the text of a grid file, strictly: what it does not know is an error that
-// names the file, the line and, where one is known, the nickname.
-func parseGridFile(name string, text []byte) ([]gridServer, error) {
+// parse parses the text of the grid file of that name.
+func parse(name string, text []byte) ([]Server, error) {
 	root, err := yamlDocument(text)
 	if err != nil {
 		return nil, fmt.Errorf("grid file %s: %w", name, err)
@@ -124,10 +148,10 @@ func parseGridFile(name string, text []byte) ([]gridServer, error) {
 	if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
 		return nil, fail(list.Line, "servers is no list of at least one server")
 	}
-	var servers []gridServer
+	var servers []Server
 	for i, node := range list.Content {
 		node = yamlTarget(node)
-		s, err := parseGridServer(node)
+		s, err := parseServer(node)
 		if err != nil {
 			who := fmt.Sprintf("server number %d", i+1)
 			if s.Nickname != "" {
@@ -135,18 +159,18 @@ func parseGridFile(name string, text []byte) ([]gridServer, error) {
 			}
 			return nil, fail(err.line, "%s: %w", who, err.err)
 		}
-		s.place = fmt.Sprintf("%s:%d", name, node.Line)
+		s.Place = fmt.Sprintf("%s:%d", name, node.Line)
 		servers = append(servers, s)
 	}
-	if err := checkDistinct(servers); err != nil {
+	if err := Distinct(servers); err != nil {
 		return nil, fmt.Errorf("grid file %w", err)
 	}
 	return servers, nil
 }
 
-// parseGridServer parses one server of the list. With an error it returns the nickname, if that
-// is known.
-func parseGridServer(node *yaml.Node) (s gridServer, _ *yamlError) {
+// parseServer parses one server of the list. With an error it returns the nickname, if that is
+// known.
+func parseServer(node *yaml.Node) (s Server, _ *yamlError) {
 	fields := map[string]*yaml.Node{}
 	unknown := yamlFields(node, "a server", func(key string, value *yaml.Node) error {
 		switch key {
@@ -175,7 +199,7 @@ func parseGridServer(node *yaml.Node) (s gridServer, _ *yamlError) {
 	if err != nil {
 		return s, &yamlError{url.Line, err}
 	}
-	s.Server.Server = server
+	s.Server = server
 	if seed != nil {
 		if s.Seed, err = parseSeed(yamlString(seed)); err != nil {
 			return s, &yamlError{seed.Line, err}
@@ -189,7 +213,8 @@ const nicknameRule = "1 to 64 printable characters without :// and without space
 // isNickname tells whether a server can go by that name, which every log and page may show: it
 // cannot be a URL that was put in the wrong place.
 func isNickname(s string) bool {
-	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= 64 && strings.TrimSpace(s) == s && !strings.Contains(s, "://") &&
+	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= 64 &&
+		strings.TrimSpace(s) == s && !strings.Contains(s, "://") &&
 		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
@@ -202,8 +227,8 @@ func parseSeed(text string) ([]byte, error) {
 	return seed, nil
 }
 
-// formatGridFile is the inverse of parseGridFile.
-func formatGridFile(servers []gridServer) []byte {
+// Format returns the text of a grid file that names the servers, each of which has a nickname.
+func Format(servers []Server) []byte {
 	type server struct {
 		Nickname string `yaml:"nickname"`
 		URL      string `yaml:"url"`
@@ -225,9 +250,9 @@ func formatGridFile(servers []gridServer) []byte {
 	return b.Bytes()
 }
 
-// writeGridFile writes a file that only its owner can read. With replace it takes the place of
-// one that is there, at once and whole; without, the error matches fs.ErrExist.
-func writeGridFile(name string, text []byte, replace bool) error {
+// Write writes a grid file that only its owner can read. With replace it takes the place of one
+// that is there, at once and whole; without, the error matches fs.ErrExist.
+func Write(name string, servers []Server, replace bool) error {
 	var file *os.File
 	var err error
 	if replace {
@@ -238,7 +263,7 @@ func writeGridFile(name string, text []byte, replace bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(text)
+	_, err = file.Write(Format(servers))
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil && replace {
 		err = os.Rename(file.Name(), name)
