@@ -86,7 +86,7 @@ func TestCheckAdvises(t *testing.T) {
 	r := &reporter{Faulty: servers[0]}
 	client, members := config{Servers: []fleet.Server{{Server: r}}}.open(t)
 	for range 2 {
-		if report, err := client.Check(t.Context(), c); err != nil || report.GoodDistinct != 3 {
+		if report, err := client.Check(t.Context(), decodetest.Verifier(t, c)); err != nil || report.GoodDistinct != 3 {
 			t.Errorf("%+v, %v", report, err)
 		}
 	}

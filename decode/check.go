@@ -40,27 +40,17 @@ type ServerFailure struct {
 	Error  string `json:"error"`
 }
 
-// Check reads every share of a file on every server and verifies all of it: header,
-// UEB, hash trees, share hash chain and every block. A LIT cap holds its file and is good.
-// What is wrong with shares and servers stands in the Report; the error is for
-// what ends the check: a file uploaded inconsistently, *MemoryError, the context's.
-func (c *Client) Check(ctx context.Context, file caps.Cap) (Report, error) {
-	v, ok := file.Verifier()
-	if !ok {
-		return Report{Healthy: true, Shares: []ShareReport{}, Failed: []ServerFailure{}}, nil
-	}
-	return c.CheckVerifyCap(ctx, v)
-}
-
-// CheckVerifyCap is Check for one who may not read the file.
-func (c *Client) CheckVerifyCap(ctx context.Context, v caps.Verifier) (Report, error) {
+// Check reads every share of a file on every server and verifies all of it: header, UEB, hash
+// trees, share hash chain and every block. It takes a verify cap, as that needs no key. What is
+// wrong with shares and servers stands in the Report. The error is for what ends the check: a file
+// uploaded inconsistently, *MemoryError, the context's.
+func (c *Client) Check(ctx context.Context, v caps.Verifier) (Report, error) {
 	f, err := c.newFile(v, v.String())
 	if err != nil {
 		return Report{}, err
 	}
 	defer f.Close()
-	r, err := f.check(ctx)
-	return r, err
+	return f.check(ctx)
 }
 
 // checkedAtOnce is how many shares are checked side by side, as servers may be far away.

@@ -53,7 +53,7 @@ func TestContainers(t *testing.T) {
 			if named := log.Lines("share=0 ", "part="+test.part+" "); test.part == "" && lines != nil || test.part != "" && (len(lines) != 1 || len(named) != 1) {
 				t.Errorf("the log tells of %q", lines)
 			}
-			r, err := client.Check(t.Context(), c)
+			r, err := client.Check(t.Context(), decodetest.Verifier(t, c))
 			if want := 3 - len(lines); err != nil || r.GoodDistinct != want || !r.Healthy {
 				t.Errorf("%+v, %v", r, err)
 			}

@@ -242,7 +242,7 @@ func checkDownload(t *testing.T, servers []*gridtest.Faulty, c caps.Cap, data []
 func checkReport(t *testing.T, servers []*gridtest.Faulty, c caps.Cap, part string) {
 	t.Helper()
 	client := newClient(t, config{Servers: decodetest.Servers(servers)})
-	r, err := client.Check(t.Context(), c)
+	r, err := client.Check(t.Context(), decodetest.Verifier(t, c))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func TestPages(t *testing.T) {
 		f.Close()
 		client.WaitMetadata()
 	}
-	if r, err := client.Check(t.Context(), c); err != nil || r.GoodDistinct != 5 {
+	if r, err := client.Check(t.Context(), decodetest.Verifier(t, c)); err != nil || r.GoodDistinct != 5 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// A bad block far behind; a bad page of a tree; a bad root of a page.
@@ -55,7 +55,7 @@ func TestPages(t *testing.T) {
 		if len(log.Lines("corrupt share", "share=0")) != 1 {
 			t.Errorf("%s: the log:\n%s", name, log.B.String())
 		}
-		if r, err := client.Check(t.Context(), c); err != nil || r.GoodDistinct != 4 || !r.Healthy {
+		if r, err := client.Check(t.Context(), decodetest.Verifier(t, c)); err != nil || r.GoodDistinct != 4 || !r.Healthy {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 	}

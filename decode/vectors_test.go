@@ -54,7 +54,7 @@ func TestFixtures(t *testing.T) {
 			if literal {
 				return
 			}
-			report, err := client.Check(t.Context(), c)
+			report, err := client.Check(t.Context(), decodetest.Verifier(t, c))
 			if err != nil || !report.Healthy {
 				t.Errorf("check: %+v, %v", report, err)
 			}

@@ -38,6 +38,29 @@ func (a capArg) parse(std streams) (caps.Cap, error) {
 	return file, capError(err)
 }
 
+// verifier returns the verify cap that the argument is, or that follows from it. A LIT cap has
+// none, as it holds its file itself: then ok is false.
+func (a capArg) verifier(std streams) (v caps.Verifier, ok bool, err error) {
+	text, err := a.text(std)
+	if err != nil {
+		return caps.Verifier{}, false, err
+	}
+	if caps.IsVerifier(text) {
+		v, err := caps.ParseVerifier(text)
+		return v, true, capError(err)
+	}
+	file, err := caps.Parse(text)
+	if unsupported := (*caps.UnsupportedError)(nil); errors.As(err, &unsupported) {
+		// That a verify cap grants no reading is not what is wrong here.
+		err = &caps.UnsupportedError{Kind: unsupported.Kind}
+	}
+	if err != nil {
+		return caps.Verifier{}, false, capError(err)
+	}
+	v, ok = file.Verifier()
+	return v, ok, nil
+}
+
 // capError makes a usage error of what is no cap at all. One of another kind may well be a cap.
 func capError(err error) error {
 	if err == nil || errors.Is(err, errors.ErrUnsupported) {

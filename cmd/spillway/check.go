@@ -15,12 +15,12 @@ import (
 type checkCmd struct {
 	gridFlags
 	JSON bool   `name:"json" env:"-" help:"Print the report as JSON."`
-	Cap  capArg `arg:"" help:"The file's cap, or - to read it from standard input."`
+	Cap  capArg `arg:"" help:"The file's cap or verify cap, or - to read it from standard input."`
 }
 
 func (c *checkCmd) Run(ctx context.Context, std streams) error {
 	silent := slog.New(slog.DiscardHandler) // the report says it all
-	file, err := c.Cap.parse(std)
+	file, ok, err := c.Cap.verifier(std)
 	if err != nil {
 		return err
 	}
@@ -34,9 +34,11 @@ func (c *checkCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer client.Close()
-	report, err := client.Check(ctx, file)
-	if err != nil {
-		return err
+	report := decode.Report{Healthy: true, Shares: []decode.ShareReport{}, Failed: []decode.ServerFailure{}}
+	if ok {
+		if report, err = client.Check(ctx, file); err != nil {
+			return err
+		}
 	}
 	if c.JSON {
 		encoder := json.NewEncoder(std.out)

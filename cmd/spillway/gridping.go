@@ -22,17 +22,16 @@ type gridPingCmd struct {
 	serverFlags
 	Timeout time.Duration `default:"10s" help:"How long a server may take for all that it is asked."`
 	JSON    bool          `name:"json" env:"-" help:"Print the report as JSON."`
-	Cap     capArg        `arg:"" optional:"" help:"Cap of a file whose shares are asked for, or - to read it from standard input."`
+	Cap     capArg        `arg:"" optional:"" help:"Cap or verify cap of a file whose shares are asked for, or - to read it from standard input."`
 }
 
 func (c *gridPingCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	var file *caps.Verifier
 	if c.Cap != "" {
-		fileCap, err := c.Cap.parse(std)
+		v, ok, err := c.Cap.verifier(std)
 		if err != nil {
 			return err
 		}
-		v, ok := fileCap.Verifier()
 		if !ok {
 			return usagef("this cap holds its file itself: there are no shares of it")
 		}

@@ -42,14 +42,20 @@ func Keep(servers []*gridtest.Faulty, si grid.StorageIndex, want func(num int) b
 	}
 }
 
-// StorageIndex returns the name of a CHK cap's shares.
-func StorageIndex(t testing.TB, c caps.Cap) grid.StorageIndex {
+// Verifier returns the verify cap of a CHK cap.
+func Verifier(t testing.TB, c caps.Cap) caps.Verifier {
 	t.Helper()
 	v, ok := c.Verifier()
 	if !ok {
 		t.Fatal("not a CHK cap")
 	}
-	return v.StorageIndex
+	return v
+}
+
+// StorageIndex returns the name of a CHK cap's shares.
+func StorageIndex(t testing.TB, c caps.Cap) grid.StorageIndex {
+	t.Helper()
+	return Verifier(t, c).StorageIndex
 }
 
 // Plaintext returns size bytes that depend on nothing else.

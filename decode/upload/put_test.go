@@ -49,7 +49,7 @@ func TestPutGeometries(t *testing.T) {
 			c := put(t, servers, data, upload.Options{K: test.k, N: test.n, SegmentSize: test.segment}.WithLayout(layout))
 			si := decodetest.StorageIndex(t, c)
 			client := newClient(t, config{Servers: decodetest.Servers(servers)})
-			if r, err := client.Check(t.Context(), c); err != nil || r.GoodDistinct != test.n {
+			if r, err := client.Check(t.Context(), decodetest.Verifier(t, c)); err != nil || r.GoodDistinct != test.n {
 				t.Errorf("%+v: %d good (%v)", test, r.GoodDistinct, err)
 			}
 			decodetest.Keep(servers, si, func(num int) bool { return num >= test.n-test.k })
@@ -164,7 +164,7 @@ func TestPutDirectories(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	r, err := client.Check(t.Context(), c)
+	r, err := client.Check(t.Context(), decodetest.Verifier(t, c))
 	if err != nil || r.GoodDistinct != 8 {
 		t.Errorf("%+v, %v", r, err)
 	}

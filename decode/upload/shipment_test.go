@@ -440,7 +440,7 @@ func TestPutProof(t *testing.T) {
 			t.Errorf("%s: %d warnings: %s", name, warned, log.B.String())
 		}
 		if err == nil {
-			if r, err := client.Check(t.Context(), c); err != nil || r.GoodDistinct < test.happy {
+			if r, err := client.Check(t.Context(), decodetest.Verifier(t, c)); err != nil || r.GoodDistinct < test.happy {
 				t.Errorf("%s: %+v, %v", name, r, err)
 			}
 		}
