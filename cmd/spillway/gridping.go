@@ -20,9 +20,9 @@ import (
 
 type gridPingCmd struct {
 	serverFlags
-	Timeout time.Duration `default:"10s" help:"How long a server may take for all that it is asked."`
-	JSON    bool          `name:"json" env:"-" help:"Print the report as JSON."`
-	Cap     capArg        `arg:"" optional:"" help:"Cap or verify cap of a file whose shares are asked for, or - to read it from standard input."`
+	Timeout timeout `default:"10s" help:"How long a server may take for all that it is asked."`
+	JSON    bool    `name:"json" env:"-" help:"Print the report as JSON."`
+	Cap     capArg  `arg:"" optional:"" help:"Cap or verify cap of a file whose shares are asked for, or - to read it from standard input."`
 }
 
 func (c *gridPingCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
@@ -41,7 +41,7 @@ func (c *gridPingCmd) Run(ctx context.Context, std streams, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
-	members, err := fleet.New(fleet.Config{Servers: fleetServers(servers), Timeout: c.Timeout})
+	members, err := fleet.New(fleet.Config{Servers: fleetServers(servers), Timeout: time.Duration(c.Timeout)})
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ type putCmd struct {
 	gridFlags
 	K               int    `default:"3" help:"Shares needed to read the file, 1 to 256."`
 	N               int    `default:"10" help:"Shares made of the file, k to 256."`
-	Happy           int    `placeholder:"7" help:"Servers that must each hold a share of their own in the end. Without it 7, or the number of shares or of servers if that is less."`
+	Happy           *int   `placeholder:"7" help:"Servers that must each hold a share of their own in the end. Without it 7, or the number of shares or of servers if that is less."`
 	SegmentSize     size   `default:"1MiB" help:"Greatest segment size."`
 	ConvergenceFile string `placeholder:"FILE" type:"path" xor:"key" help:"File with the convergence secret, as a node's private/convergence. Without one a secret is made and kept in the user's configuration directory."`
 	RandomKey       bool   `xor:"key" help:"Encrypt with a random key: uploading the file again gives another cap."`
@@ -33,11 +33,11 @@ func (c *putCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	if c.K < 1 || c.N < c.K || c.N > zfec.MaxShares {
 		return usagef("--k %d and --n %d are not 1 <= k <= n <= %d", c.K, c.N, zfec.MaxShares)
 	}
-	if c.Happy < 0 || c.Happy > c.N {
-		return usagef("--happy %d is not 1 to --n %d", c.Happy, c.N)
-	}
-	if c.SegmentSize < 1 {
-		return usagef("--segment-size must be at least 1")
+	opts := upload.Options{K: c.K, N: c.N, SegmentSize: int64(c.SegmentSize)}
+	if c.Happy != nil {
+		if opts.Happy = *c.Happy; opts.Happy < 1 || opts.Happy > c.N {
+			return usagef("--happy %d is not 1 to --n %d", opts.Happy, c.N)
+		}
 	}
 	file, err := os.Open(c.File)
 	if err != nil {
@@ -51,7 +51,6 @@ func (c *putCmd) Run(ctx context.Context, std streams, log *slog.Logger) error {
 	if !info.Mode().IsRegular() {
 		return usagef("%s is no regular file", c.File)
 	}
-	opts := upload.Options{K: c.K, N: c.N, Happy: c.Happy, SegmentSize: int64(c.SegmentSize)}
 	if !c.RandomKey {
 		if opts.Convergence, err = secret("convergence", c.ConvergenceFile, "convergence-file or --random-key"); err != nil {
 			return err

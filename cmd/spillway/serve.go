@@ -38,13 +38,13 @@ const (
 
 type serveCmd struct {
 	gridFlags
-	Listen         string        `default:"127.0.0.1:8080" help:"Address for downloads."`
-	AdminListen    string        `default:"127.0.0.1:8081" help:"Address for the administrator and for metrics."`
-	AdminTokenFile string        `placeholder:"FILE" type:"path" help:"File with the administrator's bearer token. Without one the admin address must be a loopback one."`
-	SpoolDir       string        `default:"/var/tmp" type:"path" help:"Directory, on a disk, for the anonymous spool files."`
-	SpoolSize      size          `default:"10GiB" help:"Disk space for all spooled files."`
-	Retention      time.Duration `default:"2h" help:"How long a file is kept after its last reader has left."`
-	AllowTmpfs     bool          `help:"Accept a spool directory that lies in memory."`
+	Listen         string `default:"127.0.0.1:8080" help:"Address for downloads."`
+	AdminListen    string `default:"127.0.0.1:8081" help:"Address for the administrator and for metrics."`
+	AdminTokenFile string `placeholder:"FILE" type:"path" help:"File with the administrator's bearer token. Without one the admin address must be a loopback one."`
+	SpoolDir       string `default:"/var/tmp" type:"path" help:"Directory, on a disk, for the nameless spool files."`
+	SpoolSize      size   `default:"10GiB" help:"Disk space for all spooled files."`
+	Retention      period `default:"2h" help:"How long a file is kept after its last reader has left; with 0s it goes with that reader."`
+	AllowTmpfs     bool   `help:"Accept a spool directory that lies in memory."`
 }
 
 func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) error {
@@ -100,7 +100,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) error {
 			Dir:        c.SpoolDir,
 			AllowTmpfs: c.AllowTmpfs,
 			Budget:     int64(c.SpoolSize),
-			Retention:  c.Retention,
+			Retention:  time.Duration(c.Retention),
 			Log:        log,
 		},
 	}
