@@ -10,13 +10,21 @@ import (
 )
 
 // progress is a bar on a terminal, and nothing elsewhere.
-type progress struct{ bar *progressbar.ProgressBar }
+type progress struct {
+	bar *progressbar.ProgressBar // nil for nothing
+	w   io.Writer                // where the bar is
+}
 
+// newProgress returns the progress of something of total bytes, shown on w if that is a terminal.
 func newProgress(w io.Writer, what string, total int64) progress {
 	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
 		return progress{}
 	}
-	return progress{progressbar.NewOptions64(total,
+	return newBar(w, what, total)
+}
+
+func newBar(w io.Writer, what string, total int64) progress {
+	return progress{w: w, bar: progressbar.NewOptions64(total,
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionShowBytes(true),
@@ -39,6 +47,6 @@ func (p progress) set(done int64) {
 func (p progress) finish() {
 	if p.bar != nil {
 		p.bar.Exit()
-		io.WriteString(os.Stderr, "\n")
+		io.WriteString(p.w, "\n")
 	}
 }
