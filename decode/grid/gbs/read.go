@@ -9,9 +9,9 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"spillway/decode/grid"
+	"spillway/decode/grid/ranged"
 )
 
 // Open asks nothing of the server yet: whether it has the share shows in the
@@ -88,14 +88,9 @@ var errTooLong = errors.New("the server sends more than it announces")
 
 // readBody fills bufs with length bytes, which fit, and sees that the body ends there.
 func readBody(body io.Reader, length int64, bufs [][]byte) (int, error) {
-	total := 0
-	for _, b := range bufs {
-		b = b[:min(int64(len(b)), length-int64(total))]
-		n, err := io.ReadFull(body, b)
-		total += n
-		if err != nil {
-			return total, err
-		}
+	total, err := ranged.Fill(body, length, bufs)
+	if err != nil {
+		return total, err
 	}
 	switch n, err := io.ReadFull(body, make([]byte, 1)); {
 	case n > 0:
@@ -109,27 +104,12 @@ func readBody(body io.Reader, length int64, bufs [][]byte) (int, error) {
 // rangeLength returns how many bytes a Content-Range announces. They must begin at off
 // and be at most want; the server gives fewer at the share's end only.
 func rangeLength(contentRange string, off, want int64) (int64, error) {
-	text, ok := strings.CutPrefix(contentRange, "bytes ")
-	text, total, ok2 := strings.Cut(text, "/")
-	firstText, lastText, ok3 := strings.Cut(text, "-")
-	first, err1 := parseCount(firstText)
-	last, err2 := parseCount(lastText)
-	end := int64(math.MaxInt64)
-	var err3 error
-	if total != "*" {
-		end, err3 = parseCount(total)
+	first, last, total, err := ranged.ParseContentRange(contentRange)
+	if err != nil {
+		return 0, err
 	}
-	if !ok || !ok2 || !ok3 || err1 != nil || err2 != nil || err3 != nil {
-		return 0, errors.New("the server sends a part without a readable Content-Range")
-	}
-	if first != off || last < first || last-first >= want || last >= end {
+	if first != off || last < first || last-first >= want || total >= 0 && last >= total {
 		return 0, fmt.Errorf("the server sends bytes %d to %d, asked for %d to %d", first, last, off, off+want-1)
 	}
 	return last - first + 1, nil
-}
-
-// parseCount parses decimal digits, and nothing else.
-func parseCount(s string) (int64, error) {
-	n, err := strconv.ParseUint(s, 10, 63)
-	return int64(n), err
 }

@@ -8,14 +8,13 @@ import (
 	"io/fs"
 	"math"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync/atomic"
 
 	"github.com/minio/minio-go/v7"
 
 	"spillway/decode/grid"
 	"spillway/decode/grid/container"
+	"spillway/decode/grid/ranged"
 )
 
 // Open asks nothing of the server yet: the first ReadAt shows whether it has the
@@ -174,31 +173,23 @@ func extent(header http.Header, first, length int64) (n, total int64, err error)
 	text := header.Get("Content-Range")
 	if text == "" {
 		// The whole object, which is as good if that is where it begins.
-		total, err := parseCount(header.Get("Content-Length"))
-		if err != nil || first != 0 {
+		total, ok := ranged.ParseCount(header.Get("Content-Length"))
+		if !ok || first != 0 {
 			return 0, 0, errors.New("the server sends no part where one was asked for")
 		}
 		return min(total, length), total, nil
 	}
-	text, ok := strings.CutPrefix(text, "bytes ")
-	text, totalText, ok2 := strings.Cut(text, "/")
-	fromText, toText, ok3 := strings.Cut(text, "-")
-	from, err1 := parseCount(fromText)
-	to, err2 := parseCount(toText)
-	total, err3 := parseCount(totalText)
-	if !ok || !ok2 || !ok3 || err1 != nil || err2 != nil || err3 != nil {
-		return 0, 0, errors.New("the server sends a part without a readable Content-Range")
+	from, to, total, err := ranged.ParseContentRange(text)
+	if err == nil && total < 0 {
+		err = ranged.ErrContentRange
+	}
+	if err != nil {
+		return 0, 0, err
 	}
 	if from != first || to < from || to != min(first+length, total)-1 {
 		return 0, 0, fmt.Errorf("the server sends bytes %d to %d of %d, asked for %d to %d", from, to, total, first, first+length-1)
 	}
 	return to - from + 1, total, nil
-}
-
-// parseCount parses decimal digits, and nothing else.
-func parseCount(s string) (int64, error) {
-	n, err := strconv.ParseUint(s, 10, 63)
-	return int64(n), err
 }
 
 // shareSize reads the header of the container that the part begins with.
@@ -212,16 +203,11 @@ func (p *part) shareSize(ctx context.Context) (int64, error) {
 
 // fill reads length bytes, which fit, into bufs.
 func (p *part) fill(ctx context.Context, length int64, bufs [][]byte) (int, error) {
-	total := 0
-	for _, b := range bufs {
-		b = b[:min(int64(len(b)), length-int64(total))]
-		n, err := io.ReadFull(p.body, b)
-		total += n
-		if err != nil {
-			return total, p.failure(ctx, err)
-		}
+	n, err := ranged.Fill(p.body, length, bufs)
+	if err != nil {
+		return n, p.failure(ctx, err)
 	}
-	return total, nil
+	return n, nil
 }
 
 func (p *part) failure(ctx context.Context, err error) error { return p.server.failure(ctx, err) }
