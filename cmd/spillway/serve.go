@@ -27,10 +27,10 @@ import (
 // Clients resume at the next start, so it need only cover short answers.
 const drainTime = 5 * time.Second
 
-// gcPercent is how much garbage, in percent of what lives, is let lie: what many stalled clients hold
-// should not count twice. gcFloor, in bytes, counts as living besides. Of a gateway that only serves
-// so little lives that ten percent of it would be garbage after every fifty requests. The floor is
-// address space that is never touched, not memory.
+// gcPercent is how much garbage, in percent of what lives, is let lie: what many stalled clients
+// hold should not count twice. gcFloor, in bytes, counts as living besides. Of a gateway that only
+// serves so little lives that ten percent of it would be garbage after every fifty requests. The
+// floor is address space that is never touched, not memory.
 const (
 	gcPercent = 10
 	gcFloor   = 32 << 20
