@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -41,9 +40,7 @@ func (c *checkCmd) Run(ctx context.Context, std streams) error {
 		}
 	}
 	if c.JSON {
-		encoder := json.NewEncoder(std.out)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(report)
+		err = printJSON(std.out, report)
 	} else {
 		err = printReport(std.out, report)
 	}

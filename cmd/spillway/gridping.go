@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -56,9 +55,7 @@ func (c *gridPingCmd) Run(ctx context.Context, std streams, log *slog.Logger) er
 	}
 	report := newPingReport(pings, file)
 	if c.JSON {
-		encoder := json.NewEncoder(std.out)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(report)
+		err = printJSON(std.out, report)
 	} else {
 		err = report.print(std.out)
 	}
