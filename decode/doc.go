@@ -8,9 +8,9 @@
 // A byte comes about in these steps. Each names the part of a File that does it, which owns its
 // state and its lock (see package ranked for their order).
 //
-//  1. Open asks the servers which shares they have (roster.go). At hand it asks k of them first;
-//     far away all at once, and it reads the beginnings of shares before it knows how the file is
-//     cut (early.go).
+//  1. Open asks the servers which shares they have (roster.go, ask.go). At hand it asks k of them
+//     first; far away all at once, and it reads the beginnings of shares before it knows how the
+//     file is cut (early.go).
 //  2. The UEB is read from one share, where it usually is, and proven by the cap (ueb.go). From it
 //     follows how the file is cut into chunks (cut.go). What has been verified is remembered for
 //     the next Open (metadata.go).

@@ -2,8 +2,8 @@ package decode
 
 import (
 	"cmp"
-	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -40,10 +40,6 @@ type inquiry struct {
 	err    error     // of the last answer
 	when   time.Time // it came; zero: there has been none
 }
-
-// restAfter is when the other servers are asked as well, where those at hand are asked first (see
-// decision first-byte-at-hand).
-const restAfter = 50 * time.Millisecond
 
 // addLocked adds a share unless it is known.
 func (r *roster) addLocked(m *fleet.Member, num int) *share {
@@ -115,205 +111,33 @@ func (r *roster) all() []*share {
 	return slices.Clone(r.shares)
 }
 
-// discover asks the servers and waits until enough distinct shares are known and the UEB is
-// verified.
-func (f *File) discover(ctx context.Context, enough int) error {
-	ctx, done, err := f.life.Join(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	f.roster.askFirst()
-	for {
-		rung := f.bell.next()
-		ueb, fatal, idle := f.search.state()
-		ready := ueb != nil && f.roster.distinct() >= enough
-		if !ready && idle && f.roster.ask(1<<30) > 0 {
-			idle = false
-		}
-		switch {
-		case fatal != nil:
-			return fatal
-		case ready:
-			return nil
-		case idle:
-			return f.notEnough(func(s *share) bool { return s.corrupt != nil || s.failure != nil })
-		}
-		select {
-		case <-rung:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// moreToCome tells whether shares that are not known yet may become known. Servers that have not
-// been asked, because shares were remembered or the servers are new, are asked now.
-func (r *roster) moreToCome() bool {
-	r.askRest()
+// demote prefers other shares from now on to one that is corrupt, unless what is wrong says nothing
+// of its blocks. First tells that nothing was known of it (see decision demote-not-dismiss).
+func (r *roster) demote(s *share, err *CorruptShareError) (first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.listing > 0
+	if err.Part != crypttextPart && err.Part != uebPart {
+		s.demerits++
+	}
+	if first = s.corrupt == nil; first {
+		s.corrupt = err
+	}
+	return first
 }
 
-// askFirst asks as many servers as shares are needed, if so many are at hand, in the order in which
-// Tahoe-LAFS's clients place shares. For each one that adds none the next one is asked, and all
-// others after some time. Servers far away, or slow, are all asked at once.
-func (r *roster) askFirst() {
-	now := time.Now()
-	v := r.file.verifier
-	block := int(min(v.Size, chunkTarget)) / v.K
+// fail prefers other servers for a while to the share's, which failed to bring it, and returns when
+// it may be tried again; the zero time: never, as the server does not hold the share any more. First
+// tells that it had not failed before.
+func (r *roster) fail(s *share, err error) (first bool, again time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var first, later []*fleet.Member
-	for _, m := range r.unasked {
-		if m.IsAtHand() && m.IsPrompt(now, block) {
-			first = append(first, m)
-		} else {
-			later = append(later, m)
-		}
+	first = s.failure == nil
+	s.failure, s.failed = err, time.Now()
+	if errors.Is(err, fs.ErrNotExist) {
+		s.gone = true
+		return first, again
 	}
-	if len(first) < v.K {
-		r.askLocked(len(r.unasked))
-		return
-	}
-	r.unasked = append(fleet.Permute(first, v.StorageIndex), later...)
-	r.askLocked(v.K)
-	r.askLater()
-}
-
-// askLater asks all servers that have not been asked, after some time.
-func (r *roster) askLater() {
-	_ = r.file.life.Go(func(ctx context.Context) { // nobody needs them when the File is closed
-		wait := time.NewTimer(restAfter)
-		defer wait.Stop()
-		select {
-		case <-wait.C:
-			r.askRest()
-		case <-ctx.Done():
-		}
-	})
-}
-
-// askRest asks every server that has not been asked, once in the life of the File.
-func (r *roster) askRest() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.file.life.Context().Err() != nil {
-		return
-	}
-	members := r.file.client.fleet.Join(r.members)
-	r.unasked = append(r.unasked, members[len(r.members):]...)
-	r.members = members
-	r.askLocked(len(r.unasked))
-}
-
-// ask asks the next so many servers, if there are as many, and returns how many.
-func (r *roster) ask(n int) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.askLocked(n)
-}
-
-func (r *roster) askLocked(n int) (asked int) {
-	f := r.file
-	for asked < min(n, len(r.unasked)) {
-		q := &inquiry{member: r.unasked[asked], asking: true, since: time.Now()}
-		f.search.join()
-		err := f.life.Go(func(ctx context.Context) {
-			shares := r.list(ctx, q)
-			r.mu.Lock()
-			r.listing--
-			r.mu.Unlock()
-			f.bell.ring()
-			if len(shares) > 0 {
-				f.early.begin(shares)
-				f.seekUEB(ctx, shares)
-			}
-			f.search.leave()
-			f.bell.ring()
-		})
-		if err != nil {
-			f.search.leave()
-			break
-		}
-		r.inquiries = append(r.inquiries, q)
-		r.listing++
-		asked++
-	}
-	r.unasked = r.unasked[asked:]
-	r.askedAll = len(r.unasked) == 0
-	return asked
-}
-
-// askAgain asks those servers again that failed to answer, if it is time, and returns when it will
-// be for the next one; in an hour, for none.
-func (r *roster) askAgain() time.Time {
-	now := time.Now()
-	next := now.Add(time.Hour)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, q := range r.inquiries {
-		if q.err == nil || q.asking {
-			continue
-		}
-		if again := q.member.Again(); now.Before(again) {
-			if again.Before(next) {
-				next = again
-			}
-			continue
-		}
-		if r.file.life.Go(func(ctx context.Context) {
-			r.list(ctx, q)
-			r.file.bell.ring()
-		}) == nil {
-			q.asking, q.since = true, now
-		}
-	}
-	return next
-}
-
-// list asks one server for its shares, and the next server if these are none or known ones.
-func (r *roster) list(ctx context.Context, q *inquiry) []*share {
-	f, m := r.file, q.member
-	bounded, cancel := f.client.fleet.Bounded(ctx)
-	defer cancel()
-	var nums []int
-	request, err := m.Begin(bounded, f, 0)
-	if err == nil {
-		nums, err = m.Shares(bounded, f.verifier.StorageIndex)
-		request.End(0, err == nil)
-	}
-	err = grid.Cause(bounded, err)
-	now := time.Now()
-	failed := err != nil && ctx.Err() == nil
-	if failed {
-		m.Fail(now)
-	}
-	shares, first := r.enter(q, nums, err, now)
-	if failed {
-		f.client.fleet.Failed(m, err, first, "file", f.id)
-	}
-	return shares
-}
-
-// enter enters a server's answer: its shares, or the error. First tells that it is the server's
-// first error in a row.
-func (r *roster) enter(q *inquiry, nums []int, err error, now time.Time) (shares []*share, first bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	before := r.distinctLocked()
-	first = q.err == nil
-	q.asking, q.err, q.when = false, err, now
-	for _, num := range nums {
-		if num >= 0 && num < r.file.verifier.N {
-			shares = append(shares, r.addLocked(q.member, num))
-		}
-	}
-	if r.distinctLocked() == before {
-		r.askLocked(1)
-	}
-	return shares, first
+	return first, s.member.Fail(s.failed)
 }
 
 // candidate is a share and how soon a read of it would end; see fleet.Member.Class.
@@ -356,22 +180,60 @@ func (f *File) notEnough(unusable func(*share) bool) error {
 	if f.life.Context().Err() != nil {
 		return ErrClosed // the shares were not missing: their reading was cancelled
 	}
-	r := &f.roster
+	e := &NotEnoughSharesError{Needed: f.verifier.K, Total: f.verifier.N}
+	f.roster.explain(e, unusable)
+	return e
+}
+
+// explain enters the shares that there are, and what the servers did.
+func (r *roster) explain(e *NotEnoughSharesError, unusable func(*share) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := &NotEnoughSharesError{Needed: f.verifier.K, Total: f.verifier.N, Failed: r.failuresLocked()}
+	e.Failed = r.failuresLocked()
 	for _, s := range r.shares {
-		p := grid.SharePlace{Share: s.num, Server: s.member.String()}
+		p := s.where()
 		switch {
 		case !unusable(s):
 			e.Found = append(e.Found, p)
 		case s.corrupt != nil:
 			e.Bad = append(e.Bad, p)
 		case s.failure != nil && !s.gone:
-			e.Failed = append(e.Failed, grid.ServerError{Server: p.Server, Err: s.failure, When: s.failed})
+			e.Failed = append(e.Failed, s.lastFailureLocked())
 		}
 	}
-	return e
+}
+
+// status enters what is known of the shares, in the order in which they were found, and whom the
+// File waits for.
+func (r *roster) status(st *Status) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st.Failed = r.failuresLocked()
+	for _, s := range r.shares {
+		switch {
+		case s.gone:
+		case s.corrupt != nil:
+			st.Bad = append(st.Bad, s.where())
+		case s.failure != nil && !s.member.Again().IsZero():
+			st.Failed = append(st.Failed, s.lastFailureLocked())
+		default:
+			st.Found = append(st.Found, s.where())
+		}
+	}
+	for _, q := range r.inquiries {
+		if q.asking && q.when.IsZero() {
+			st.Waiting = append(st.Waiting, ServerWait{Server: q.member.String(), Since: q.since})
+		}
+	}
+}
+
+func (s *share) where() grid.SharePlace {
+	return grid.SharePlace{Share: s.num, Server: s.member.String()}
+}
+
+// lastFailureLocked returns what the share's server did last instead of bringing it.
+func (s *share) lastFailureLocked() grid.ServerError {
+	return grid.ServerError{Server: s.member.String(), Err: s.failure, When: s.failed}
 }
 
 // failures returns the servers that did not say which shares they hold.

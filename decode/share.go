@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"sync/atomic"
 	"time"
 
@@ -204,42 +203,23 @@ var (
 )
 
 // report notes what is wrong with the share or its server, and logs it unless that has been done
-// before. Other shares are preferred from now on, and other servers for a while, unless what is
-// wrong says nothing of the share's blocks. Again is when it may be tried again; the zero time:
-// never.
+// before. Again is when it may be tried again; the zero time: never.
 func (s *share) report(err error) (again time.Time) {
 	f := s.file
 	var corrupt *CorruptShareError
 	var server grid.ServerError
-	f.roster.mu.Lock()
-	first := false
 	switch {
 	case errors.As(err, &corrupt):
-		if corrupt.Part != crypttextPart && corrupt.Part != uebPart {
-			s.demerits++
-		}
-		if first = s.corrupt == nil; first {
-			s.corrupt = corrupt
+		if f.roster.demote(s, corrupt) {
+			f.client.fleet.Advise(s.member, f.verifier.StorageIndex, s.num, f.id, problemText(corrupt))
+			f.client.corruptShares.Add(1)
+			f.client.log.Warn("corrupt share", "file", f.id, "storage_index", corrupt.StorageIndex.String(),
+				"share", corrupt.Share, "server", corrupt.Server, "part", corrupt.Part, "error", errorText(corrupt.Err))
 		}
 	case errors.As(err, &server):
-		first = s.failure == nil
-		s.failure = server.Err
-		s.failed = time.Now()
-		if errors.Is(err, fs.ErrNotExist) {
-			s.gone = true
-		} else {
-			again = s.member.Fail(s.failed)
-		}
-	}
-	f.roster.mu.Unlock()
-	switch {
-	case corrupt != nil && first:
-		f.client.fleet.Advise(s.member, f.verifier.StorageIndex, s.num, f.id, problemText(corrupt))
-		f.client.corruptShares.Add(1)
-		f.client.log.Warn("corrupt share", "file", f.id, "storage_index", corrupt.StorageIndex.String(),
-			"share", corrupt.Share, "server", corrupt.Server, "part", corrupt.Part, "error", errorText(corrupt.Err))
-	case corrupt == nil && server.Err != nil:
+		first, again := f.roster.fail(s, server.Err)
 		f.client.fleet.Failed(s.member, server.Err, first, "file", f.id, "share", s.num)
+		return again
 	}
 	return again
 }

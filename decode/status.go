@@ -43,27 +43,8 @@ func (c *Client) Status(id string) (st Status, ok bool) {
 }
 
 func (f *File) status() Status {
-	r := &f.roster
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	st := Status{Needed: f.verifier.K, Total: f.verifier.N, Failed: r.failuresLocked()}
-	for _, s := range r.shares {
-		p := grid.SharePlace{Share: s.num, Server: s.member.String()}
-		switch {
-		case s.gone:
-		case s.corrupt != nil:
-			st.Bad = append(st.Bad, p)
-		case s.failure != nil && !s.member.Again().IsZero():
-			st.Failed = append(st.Failed, grid.ServerError{Server: p.Server, Err: s.failure, When: s.failed})
-		default:
-			st.Found = append(st.Found, p)
-		}
-	}
-	for _, q := range r.inquiries {
-		if q.asking && q.when.IsZero() {
-			st.Waiting = append(st.Waiting, ServerWait{Server: q.member.String(), Since: q.since})
-		}
-	}
+	st := Status{Needed: f.verifier.K, Total: f.verifier.N}
+	f.roster.status(&st)
 	for _, places := range [][]grid.SharePlace{st.Found, st.Bad} {
 		slices.SortFunc(places, func(a, b grid.SharePlace) int {
 			return cmp.Or(cmp.Compare(a.Share, b.Share), cmp.Compare(a.Server, b.Server))
