@@ -24,8 +24,11 @@ func (f *File) discover(ctx context.Context, enough int) error {
 		rung := f.bell.next()
 		ueb, fatal, idle := f.search.state()
 		ready := ueb != nil && f.roster.distinct() >= enough
-		if !ready && idle && f.roster.ask(1<<30) > 0 {
-			idle = false
+		if !ready && idle {
+			// Those who ask after some time may have asked the last ones just now. So look again.
+			f.roster.ask(1 << 30)
+			ueb, fatal, idle = f.search.state()
+			ready = ueb != nil && f.roster.distinct() >= enough
 		}
 		switch {
 		case fatal != nil:
@@ -142,28 +145,35 @@ func (r *roster) askLocked(n int) (asked int) {
 	return asked
 }
 
+// soon is how long somebody waits for a server that is asked again, before it looks again.
+const soon = time.Second
+
 // askAgain asks those servers again that failed to answer, if it is time, and returns when it will
-// be for the next one; in an hour, for none.
+// be for the next one, or soon while one is being asked; in an hour, for none.
 func (r *roster) askAgain() time.Time {
 	now := time.Now()
 	next := now.Add(time.Hour)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, q := range r.inquiries {
-		if q.err == nil || q.asking {
+		again := q.member.Again()
+		switch {
+		case q.err == nil:
 			continue
-		}
-		if again := q.member.Again(); now.Before(again) {
-			if again.Before(next) {
-				next = again
+		case q.asking:
+			again = now.Add(soon)
+		case !now.Before(again):
+			if r.file.life.Go(func(ctx context.Context) {
+				r.list(ctx, q)
+				r.file.bell.ring()
+			}) != nil {
+				continue
 			}
-			continue
-		}
-		if r.file.life.Go(func(ctx context.Context) {
-			r.list(ctx, q)
-			r.file.bell.ring()
-		}) == nil {
 			q.asking, q.since = true, now
+			again = now.Add(soon)
+		}
+		if again.Before(next) {
+			next = again
 		}
 	}
 	return next
@@ -180,7 +190,9 @@ func (r *roster) list(ctx context.Context, q *inquiry) []*share {
 		nums, err = m.Shares(bounded, f.verifier.StorageIndex)
 		request.End(0, err == nil)
 	}
-	err = grid.Cause(bounded, err)
+	if err = grid.Cause(bounded, err); err != nil {
+		nums = nil
+	}
 	now := time.Now()
 	failed := err != nil && ctx.Err() == nil
 	if failed {

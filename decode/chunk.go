@@ -90,10 +90,14 @@ func (f *File) WriteChunks(ctx context.Context, i, n int64, w io.WriterAt) error
 
 // adjustRun makes runs as large as suits the servers.
 func (f *File) adjustRun() {
-	if f.flow.mostRun > f.flow.leastRun {
-		d := fleet.DistanceOf(f.roster.roundTrip())
-		f.flow.adjustRun(d, f.roster.usualRate(f.verifier.K), f.cut.shareBytes())
+	if f.flow.mostRun == f.flow.leastRun {
+		return
 	}
+	rate := 0.0 // those further away are read in the least runs
+	if fleet.DistanceOf(f.roster.roundTrip()) <= fleet.AtHand {
+		rate = f.roster.usualRate(f.verifier.K)
+	}
+	f.flow.adjustRun(rate, f.cut.shareBytes())
 }
 
 // HoldsChunk tells whether p is exactly the plaintext of chunk i, by its

@@ -2,7 +2,6 @@ package decode
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"errors"
 	"sync/atomic"
@@ -74,10 +73,7 @@ func (c *Client) Open(ctx context.Context, file caps.Cap) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := file.Key()
-	if f.key, err = aes.NewCipher(key[:]); err != nil {
-		panic("internal error: " + err.Error())
-	}
+	f.key = file.Key().Cipher()
 	if m, ok := c.metadata.file(f.id); ok {
 		c.metadataHits.Add(1)
 		f.adopt(m)
@@ -171,8 +167,11 @@ func (f *File) mostCalls() int {
 	return max(1, int(most/needed))
 }
 
-// traffic is what a File's flow is told.
+// traffic is what a File's flow is told; it wants to know only while a startup governs it.
 func (f *File) traffic() traffic {
+	if !f.flow.startup.governs() {
+		return traffic{}
+	}
 	return traffic{received: f.roster.received(), most: f.mostCalls()}
 }
 

@@ -80,7 +80,7 @@ func (w *flow) wantLocked(n int64) int {
 		calls = max(calls, w.startup.calls)
 	case fleet.DistanceOf(w.least) > fleet.Local && !w.isOldLocked(time.Now()):
 		times := float64(ahead)
-		if w.startup.roundTrip != 0 {
+		if w.startup.governs() {
 			times = aheadFar
 		}
 		calls += int(times * w.rate / float64(n) * w.least.Seconds())
@@ -107,13 +107,10 @@ const (
 	quickTime = 150 * time.Millisecond
 )
 
-// adjustRun makes runs as large as servers at that distance bring in quickTime, at a rate in bytes
-// a second, of a share of which a chunk takes so many bytes.
-func (w *flow) adjustRun(d fleet.Distance, rate float64, shareBytes int64) {
-	run := w.leastRun
-	if d <= fleet.AtHand {
-		run = int64(rate*quickTime.Seconds()) / shareBytes
-	}
+// adjustRun makes runs as large as servers at hand bring in quickTime, at a rate in bytes a second,
+// of a share of which a chunk takes so many bytes.
+func (w *flow) adjustRun(rate float64, shareBytes int64) {
+	run := int64(rate*quickTime.Seconds()) / shareBytes
 	w.run.Store(min(max(run, w.leastRun), w.mostRun))
 }
 
@@ -194,7 +191,7 @@ func (w *flow) grantLocked(told traffic) {
 
 // admitsLocked tells whether one more call for n chunks may begin.
 func (w *flow) admitsLocked(n int64, told traffic) bool {
-	if w.startup.roundTrip == 0 {
+	if !w.startup.governs() {
 		return true
 	}
 	if w.startup.grows() {

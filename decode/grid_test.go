@@ -2,7 +2,6 @@ package decode_test
 
 import (
 	"bytes"
-	"crypto/aes"
 	"crypto/sha256"
 	"errors"
 	"log/slog"
@@ -100,13 +99,9 @@ func encode(data []byte, opts putOptions) (_ caps.Cap, shares [][]byte, err erro
 	}
 	defer func() { err = errors.Join(err, encoder.Close()) }()
 	hash := sha256.Sum256(data)
-	key := caps.Key(hash[:16])
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		return caps.Cap{}, nil, err
-	}
+	key := caps.NewKey([16]byte(hash[:]))
 	crypttext := bytes.Clone(data)
-	chk.Crypt(block, crypttext, 0)
+	chk.Crypt(key.Cipher(), crypttext, 0)
 	for range g.N {
 		shares = append(shares, make([]byte, encoder.Size()))
 	}

@@ -265,7 +265,7 @@ func TestFirstServersFail(t *testing.T) {
 			for _, b := range s.Held[decodetest.StorageIndex(t, c)] {
 				b[len(b)-1] ^= 1
 			}
-		}, "part=UEB", 20, 0},
+		}, "part=UEB", 24, 0}, // in the worst order all of them are sought before a good one
 		"their blocks are corrupt": {func(t *testing.T, s *gridtest.Faulty, c caps.Cap) {
 			for _, b := range s.Held[decodetest.StorageIndex(t, c)] {
 				b[1000] ^= 1

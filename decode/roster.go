@@ -126,8 +126,8 @@ func (r *roster) demote(s *share, err *CorruptShareError) (first bool) {
 }
 
 // fail prefers other servers for a while to the share's, which failed to bring it, and returns when
-// it may be tried again; the zero time: never, as the server does not hold the share any more. First
-// tells that it had not failed before.
+// it may be tried again; the zero time: never, as the server does not hold the share any more.
+// First tells that it had not failed before.
 func (r *roster) fail(s *share, err error) (first bool, again time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -140,7 +140,7 @@ func (r *roster) fail(s *share, err error) (first bool, again time.Time) {
 	return first, s.member.Fail(s.failed)
 }
 
-// candidate is a share and how soon a read of it would end; see fleet.Member.Class.
+// candidate is a share and how soon a read of it would end; see fleet.Outlook.Class.
 type candidate struct {
 	share    *share
 	demerits int
@@ -152,20 +152,25 @@ type candidate struct {
 // those that have shown no wrong block before those that have, those of quicker servers before
 // those of slower ones, primary before parity shares, then in the order of the servers. If the
 // beginning is wanted, those come first of which it is read early. For sure see
-// fleet.Member.Class.
+// fleet.Outlook.Class.
 func (r *roster) rank(list []candidate, bytes int, sure, beginning bool) []candidate {
 	now := time.Now()
 	var early []*share
 	if beginning {
 		early = r.file.early.shares()
 	}
+	var member *fleet.Member
+	var outlook fleet.Outlook
 	r.mu.Lock()
 	for _, s := range r.shares {
 		unread := 1
 		if slices.Contains(early, s) {
 			unread = 0
 		}
-		list = append(list, candidate{s, s.demerits, unread, s.member.Class(now, bytes, s.beside, sure)})
+		if s.member != member { // a server's shares mostly follow each other
+			member, outlook = s.member, s.member.Outlook(now)
+		}
+		list = append(list, candidate{s, s.demerits, unread, outlook.Class(bytes, s.beside, sure)})
 	}
 	r.mu.Unlock()
 	slices.SortFunc(list, func(a, b candidate) int {

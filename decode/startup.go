@@ -40,8 +40,11 @@ func newStartup(roundTrip time.Duration, metered bool) startup {
 	return s
 }
 
+// governs tells whether there is a startup at all, which does not change.
+func (s *startup) governs() bool { return s.roundTrip != 0 }
+
 // grows tells whether more calls may follow before any has ended.
-func (s *startup) grows() bool { return s.roundTrip != 0 && !s.over }
+func (s *startup) grows() bool { return s.governs() && !s.over }
 
 // next returns how long the round trip under way will yet last.
 func (s *startup) next(now time.Time) time.Duration {

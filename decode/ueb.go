@@ -237,7 +237,9 @@ func (f *File) takeUEB(text []byte, o *openShare, before []byte) {
 	} else {
 		if first := firstPage(ueb, before); first != nil {
 			f.client.metadata.setPage(f.id, first)
-			f.pages.keep(first)
+			if f.pages.known(first.number) == nil {
+				f.pages.keep(first)
+			}
 		}
 		f.search.find(ueb, o.header != chk.UsualHeader(ueb.Geometry))
 	}

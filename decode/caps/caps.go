@@ -6,8 +6,11 @@
 package caps
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"strconv"
@@ -74,7 +77,7 @@ func seal(f capFields) Cap { return Cap{unique.Make(sealed{unique.Make(f)})} }
 type capFields struct {
 	literal bool
 	data    string        // LIT: the file
-	key     Key           // CHK
+	key     [16]byte      // CHK
 	ueb     hashtree.Hash // CHK
 	k, n    int
 	size    int64
@@ -194,30 +197,52 @@ func (c Cap) Reveal() string {
 }
 
 // Key is what a CHK file is encrypted with, by AES-128-CTR. It is a secret: whoever has it and
-// finds the shares can read the file.
-type Key [16]byte
+// finds the shares can read the file. Nothing gives its bytes. Keys are comparable with ==.
+type Key struct {
+	h unique.Handle[sealedKey] // as in Cap
+}
+
+type sealedKey struct{ h unique.Handle[[16]byte] }
+
+// NewKey returns the key of those bytes.
+func NewKey(b [16]byte) Key { return Key{unique.Make(sealedKey{unique.Make(b)})} }
+
+func (k Key) bytes() [16]byte {
+	if k == (Key{}) {
+		return [16]byte{}
+	}
+	return k.h.Value().h.Value()
+}
+
+// Cipher returns what encrypts and decrypts with the key.
+func (k Key) Cipher() cipher.Block {
+	b := k.bytes()
+	block, err := aes.NewCipher(b[:])
+	if err != nil {
+		panic("internal error: " + err.Error()) // of other lengths
+	}
+	return block
+}
 
 // StorageIndex returns the name of the shares of the file that is encrypted with the key
 // (storage_index_hash in src/allmydata/util/hashutil.py).
 func (k Key) StorageIndex() (index grid.StorageIndex) {
-	h := hashtree.Tagged(hashtree.StorageIndexTag, k[:])
+	b := k.bytes()
+	h := hashtree.Tagged(hashtree.StorageIndexTag, b[:])
 	copy(index[:], h[:])
 	return index
 }
 
-// String keeps the key from fmt.
-func (Key) String() string { return "key" }
-
-// GoString keeps the key from fmt.
-func (Key) GoString() string { return "key" }
+// Format writes that it is a key, whatever the verb.
+func (Key) Format(s fmt.State, _ rune) { io.WriteString(s, "key") }
 
 // NewCHK returns the read cap of a file: v's, whose storage index must be the key's.
 func NewCHK(key Key, v Verifier) Cap {
-	return seal(capFields{key: key, ueb: v.UEBHash, k: v.K, n: v.N, size: v.Size})
+	return seal(capFields{key: key.bytes(), ueb: v.UEBHash, k: v.K, n: v.N, size: v.Size})
 }
 
 // Key returns what the file is encrypted with; of a LIT cap, zeros.
-func (c Cap) Key() Key { return c.fields().key }
+func (c Cap) Key() Key { return NewKey(c.fields().key) }
 
 // idTag is our own; it is never written to a grid.
 const idTag hashtree.Tag = "spillway_cap_to_id_v1"
@@ -292,7 +317,7 @@ func (c Cap) Verifier() (Verifier, bool) {
 	if f.literal {
 		return Verifier{}, false
 	}
-	v := Verifier{StorageIndex: f.key.StorageIndex(), UEBHash: f.ueb, K: f.k, N: f.n, Size: f.size}
+	v := Verifier{StorageIndex: NewKey(f.key).StorageIndex(), UEBHash: f.ueb, K: f.k, N: f.n, Size: f.size}
 	return v, true
 }
 

@@ -125,10 +125,13 @@ func TestCapRedacted(t *testing.T) {
 			hidden caps.Cap
 			Shown  caps.Cap
 			list   []caps.Cap
-		}{c, c, []caps.Cap{c}}
+			key    caps.Key
+			Key    caps.Key
+		}{c, c, []caps.Cap{c}, c.Key(), c.Key()}
 		var b bytes.Buffer
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p", "%08.3f", "%#x", "% x"} {
 			fmt.Fprintf(&b, verb+"\n", c)
+			fmt.Fprintf(&b, verb+"\n", c.Key())
 			fmt.Fprintf(&b, verb+"\n", &c)
 			fmt.Fprintf(&b, verb+"\n", nested)
 			fmt.Fprintf(&b, verb+"\n", &nested)

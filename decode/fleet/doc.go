@@ -6,7 +6,7 @@
 //
 //  1. Join gives its caller the members there are, each of which stays until Leave, also when
 //     SetServers replaces it meanwhile.
-//  2. Whoever has a choice sorts members by Class, or by Permute where it is about where shares
+//  2. Whoever has a choice sorts members by Outlook, or by Permute where it is about where shares
 //     are placed.
 //  3. Begin waits until the server's turn has come: it answers sixteen requests at a time, fewer if
 //     it is slow, and of those that wait the holder with the fewest goes first.

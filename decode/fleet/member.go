@@ -84,11 +84,8 @@ func (m *Member) IsPrompt(now time.Time, bytes int) bool {
 // They count before they begin, lest all that begin at once choose the same servers.
 func (m *Member) Choose(n int) { m.pace.choose(n) }
 
-// Class ranks the server for a read of so many bytes beside more others, as it may be: less is
-// quicker. Sure leaves it to others to find out whether a server has recovered.
-func (m *Member) Class(now time.Time, bytes, more int, sure bool) int {
-	return m.pace.class(now, bytes, more, sure)
-}
+// Outlook returns what the server promises at this moment, to rank its shares by.
+func (m *Member) Outlook(now time.Time) Outlook { return m.pace.outlook(now) }
 
 // Fail notes that the server failed, and returns when it may be tried again.
 func (m *Member) Fail(now time.Time) (again time.Time) { return m.pace.fail(now) }

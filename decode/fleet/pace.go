@@ -161,11 +161,15 @@ func (p *pace) isInUse(now, since time.Time) bool {
 }
 
 func (p *pace) expectedLocked(bytes int, load float64) time.Duration {
-	e := p.latency
-	if p.rate != 0 {
-		e += time.Duration(float64(bytes) * load / p.rate * float64(time.Second))
+	return expected(p.latency, p.rate, bytes, load)
+}
+
+// expected returns how long a read of so many bytes takes while so many are under way.
+func expected(latency time.Duration, rate float64, bytes int, load float64) time.Duration {
+	if rate != 0 {
+		latency += time.Duration(float64(bytes) * load / rate * float64(time.Second))
 	}
-	return max(e, time.Microsecond)
+	return max(latency, time.Microsecond)
 }
 
 // expected returns how long a read of so many bytes takes that has the server to itself, as far as
@@ -211,24 +215,42 @@ const (
 	lastClass    = 64 // of servers that are to be tried again later only
 )
 
-// class ranks the server for a read of so many bytes beside more others: less is quicker, by
-// factors of the square root of two. Sure leaves it to others to find out whether a server has
-// recovered. Below some milliseconds nothing is gained by preferring one to another.
-func (p *pace) class(now time.Time, bytes, more int, sure bool) int {
+// Outlook is what a server promises at one moment, so that its shares are ranked alike whatever
+// goes on meanwhile.
+type Outlook struct {
+	others  int // reads that are under way or chosen
+	latency time.Duration
+	rate    float64       // bytes a second; 0: unknown
+	idle    time.Duration // since the rate was measured
+	failed  bool          // and has not answered since
+	barred  bool          // and is not to be tried again yet
+}
+
+func (p *pace) outlook(now time.Time) Outlook {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	others := p.othersLocked() + more
-	if p.failures > 0 && (sure || others > more || now.Before(p.until)) {
+	return Outlook{
+		others: p.othersLocked(), latency: p.latency, rate: p.rate, idle: now.Sub(p.measured),
+		failed: p.failures > 0, barred: p.failures > 0 && now.Before(p.until),
+	}
+}
+
+// Class ranks the server for a read of so many bytes beside more others, as it may be: less is
+// quicker, by factors of the square root of two. Sure leaves it to others to find out whether a
+// server has recovered. Below some milliseconds nothing is gained by preferring one to another.
+func (o Outlook) Class(bytes, more int, sure bool) int {
+	others := o.others + more
+	if o.failed && (sure || o.others > 0 || o.barred) {
 		return lastClass
 	}
-	if p.rate == 0 && others > 0 {
+	if o.rate == 0 && others > 0 {
 		// one read is enough to find out
 		return untriedClass + min(others, lastClass-untriedClass-1)
 	}
 	load := float64(others + 1)
-	if idle := now.Sub(p.measured); idle > time.Second {
-		load *= math.Exp2(-float64(idle) / float64(forgetting))
+	if o.idle > time.Second {
+		load *= math.Exp2(-float64(o.idle) / float64(forgetting))
 	}
-	quanta := uint64(p.expectedLocked(bytes, load) / (4 * time.Millisecond))
+	quanta := uint64(expected(o.latency, o.rate, bytes, load) / (4 * time.Millisecond))
 	return min(bits.Len64(quanta*quanta), untriedClass-1)
 }

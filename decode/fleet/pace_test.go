@@ -24,7 +24,7 @@ func TestPaceRanks(t *testing.T) {
 			ask(&slow, 100, 10*time.Millisecond)
 			ask(&slow, 1<<20, 500*time.Millisecond)
 		}
-		class := func(p *pace) int { return p.class(time.Now(), 1<<20, 0, false) }
+		class := func(p *pace) int { return p.outlook(time.Now()).Class(1<<20, 0, false) }
 		if a, b, c := class(&unknown), class(&quick), class(&slow); a > b || b >= c {
 			t.Errorf("classes of an unknown, a quick and a slow server: %d, %d, %d", a, b, c)
 		}
@@ -82,15 +82,15 @@ func TestPaceBackoff(t *testing.T) {
 			if again := p.fail(time.Now()); again != until {
 				t.Fatal("what fails at the same time counts twice")
 			}
-			if p.class(time.Now(), 1, 0, false) != lastClass {
+			if p.outlook(time.Now()).Class(1, 0, false) != lastClass {
 				t.Fatal("it is preferred to servers that answer")
 			}
 			time.Sleep(want)
-			if p.class(time.Now(), 1, 0, false) == lastClass {
+			if p.outlook(time.Now()).Class(1, 0, false) == lastClass {
 				t.Fatal("it is not tried again")
 			}
 			n := start(&p)
-			if p.class(time.Now(), 1, 0, false) != lastClass {
+			if p.outlook(time.Now()).Class(1, 0, false) != lastClass {
 				t.Fatal("it is tried by several at a time")
 			}
 			p.end(n, 0, time.Second, false)

@@ -2,7 +2,6 @@ package upload
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
@@ -227,8 +226,10 @@ func (p *put) progress(encoded int64) {
 
 // makeKey makes the AES key: random, or of the secret and the file.
 func (p *put) makeKey(ctx context.Context) error {
+	var key [16]byte
 	if p.opts.Convergence == nil {
-		rand.Read(p.key[:])
+		rand.Read(key[:])
+		p.key = caps.NewKey(key)
 		return nil
 	}
 	g := p.geometry
@@ -238,7 +239,8 @@ func (p *put) makeKey(ctx context.Context) error {
 		return nil
 	})
 	hash := hasher.Sum()
-	copy(p.key[:], hash[:])
+	copy(key[:], hash[:])
+	p.key = caps.NewKey(key)
 	return err
 }
 
@@ -296,10 +298,6 @@ func (p *put) upload(ctx context.Context) (_ caps.Cap, err error) {
 // encode encodes the file and ships all shares, piece by piece. It returns the UEB
 // when all have arrived.
 func (p *put) encode(s *shipment, encoder *chk.Encoder) (ueb *chk.UEB, err error) {
-	block, err := aes.NewCipher(p.key[:])
-	if err != nil {
-		panic("internal error: " + err.Error())
-	}
 	out := &pieces{shipment: s, room: p.pieceLen(), most: p.pieces, free: make(chan *piece, p.pieces)}
 	defer func() {
 		if err != nil {
@@ -313,7 +311,7 @@ func (p *put) encode(s *shipment, encoder *chk.Encoder) (ueb *chk.UEB, err error
 	for _, share := range out.extend(len(encoder.Header())) {
 		copy(share, encoder.Header())
 	}
-	if err := p.encodeBlocks(out, encoder, block); err != nil {
+	if err := p.encodeBlocks(out, encoder, p.key.Cipher()); err != nil {
 		return nil, err
 	}
 	if ueb, err = encoder.Finish(); err != nil {

@@ -305,8 +305,10 @@ func sharePath(si grid.StorageIndex, num int) string {
 // Shares lists the share numbers of si.
 func (s *Server) Shares(ctx context.Context, si grid.StorageIndex) ([]int, error) {
 	var nums shareSet
-	err := s.call(ctx, http.MethodGet, immutable(si, "/shares"), nil, nil, http.StatusOK, &nums)
-	return nums, err
+	if err := s.call(ctx, http.MethodGet, immutable(si, "/shares"), nil, nil, http.StatusOK, &nums); err != nil {
+		return nil, err
+	}
+	return nums, nil
 }
 
 // Version is what a server says of itself.
