@@ -9,10 +9,12 @@ import (
 	"sync"
 	"testing"
 
+	"spillway/decode"
 	"spillway/decode/decodetest"
 	"spillway/decode/fleet"
 	"spillway/decode/grid"
 	"spillway/decode/grid/gridtest"
+	"spillway/decode/hashtree"
 )
 
 // reporter is a server that can be told of corrupt shares.
@@ -95,5 +97,25 @@ func TestCheckAdvises(t *testing.T) {
 	}
 	if len(r.heard) != 1 {
 		t.Errorf("told %q", r.heard)
+	}
+}
+
+// TestAdviseProven: a cap that names another UEB than the shares have is no proof that they are
+// corrupt. Nobody is told, and no log says so.
+func TestAdviseProven(t *testing.T) {
+	servers := gridtest.New(1)
+	c := put(t, servers, decodetest.Plaintext(300_000), putOptions{K: 2, N: 4, SegmentSize: 1000})
+	r := &reporter{Faulty: servers[0]}
+	var log decodetest.LogBook
+	client, members := config{Servers: []fleet.Server{{Server: r}}, Log: log.Logger()}.open(t)
+	var missing *decode.NotEnoughSharesError
+	if _, err := client.Open(t.Context(), withUEBHash(t, c, hashtree.Hash{1})); !errors.As(err, &missing) || len(missing.Bad) == 0 {
+		t.Errorf("%v", err)
+	}
+	if err := errors.Join(client.Close(), members.Close()); err != nil {
+		t.Error(err)
+	}
+	if len(r.heard) != 0 || len(log.Lines("corrupt share")) != 0 || client.Stats().CorruptShares != 0 {
+		t.Errorf("told %q, %d shares are said to be corrupt; the log:\n%s", r.heard, client.Stats().CorruptShares, log.B.String())
 	}
 }

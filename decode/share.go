@@ -210,11 +210,8 @@ func (s *share) report(err error) (again time.Time) {
 	var server grid.ServerError
 	switch {
 	case errors.As(err, &corrupt):
-		if f.roster.demote(s, corrupt) {
-			f.client.fleet.Advise(s.member, f.verifier.StorageIndex, s.num, f.id, problemText(corrupt))
-			f.client.corruptShares.Add(1)
-			f.client.log.Warn("corrupt share", "file", f.id, "storage_index", corrupt.StorageIndex.String(),
-				"share", corrupt.Share, "server", corrupt.Server, "part", corrupt.Part, "error", errorText(corrupt.Err))
+		if f.roster.demote(s, corrupt) && (corrupt.Part != uebPart || f.search.accuses(s, corrupt)) {
+			s.accuse(corrupt)
 		}
 	case errors.As(err, &server):
 		first, again := f.roster.fail(s, server.Err)
@@ -222,6 +219,15 @@ func (s *share) report(err error) (again time.Time) {
 		return again
 	}
 	return again
+}
+
+// accuse counts a share that is corrupt, and tells the log and the share's server.
+func (s *share) accuse(err *CorruptShareError) {
+	f := s.file
+	f.client.fleet.Advise(s.member, f.verifier.StorageIndex, s.num, f.id, problemText(err))
+	f.client.corruptShares.Add(1)
+	f.client.log.Warn("corrupt share", "file", f.id, "storage_index", err.StorageIndex.String(),
+		"share", err.Share, "server", err.Server, "part", err.Part, "error", errorText(err.Err))
 }
 
 func errorText(err error) string {

@@ -21,7 +21,27 @@ type uebSearch struct {
 	found   *chk.UEB                  // verified; never changes
 	// unusual: the share that it was found in is not laid out as supposed of that UEB.
 	unusual bool
-	fatal   error // why the file cannot be opened whatever the servers say
+	accused []accusation // to be told once the UEB is found
+	fatal   error        // why the file cannot be opened whatever the servers say
+}
+
+// accusation is that a share's UEB is not the one that the cap names. Whoever writes a link may
+// name any, so until a share has one that is, it is the cap that contradicts them.
+type accusation struct {
+	share *share
+	err   *CorruptShareError
+}
+
+// accuses tells whether a share may be accused of having another UEB than the cap names. If the
+// right one has not been found yet, that waits until it is.
+func (u *uebSearch) accuses(s *share, err *CorruptShareError) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.found == nil {
+		u.accused = append(u.accused, accusation{s, err})
+		return false
+	}
+	return true
 }
 
 // join notes a server whose shares may yield the UEB, until leave.
@@ -241,7 +261,9 @@ func (f *File) takeUEB(text []byte, o *openShare, before []byte) {
 				f.pages.keep(first)
 			}
 		}
-		f.search.find(ueb, o.header != chk.UsualHeader(ueb.Geometry))
+		for _, a := range f.search.find(ueb, o.header != chk.UsualHeader(ueb.Geometry)) {
+			a.share.accuse(a.err)
+		}
 	}
 	f.bell.ring()
 }
@@ -253,11 +275,13 @@ func (u *uebSearch) fail(err error) {
 	u.fatal = err
 }
 
-// find ends the search with a UEB, as it was found first.
-func (u *uebSearch) find(ueb *chk.UEB, unusual bool) {
+// find ends the search with a UEB, as it was found first, and returns what is then to be told.
+func (u *uebSearch) find(ueb *chk.UEB, unusual bool) (accused []accusation) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.found == nil {
 		u.found, u.unusual = ueb, unusual
 	}
+	accused, u.accused = u.accused, nil
+	return accused
 }
