@@ -276,7 +276,7 @@ func spoolWhole(ctx context.Context, readCap caps.Cap, servers []fleet.Server) e
 		return err
 	}
 	defer sp.Close()
-	r, err := sp.Acquire(readCap.ID(), readCap.Size(), func(ctx context.Context) (spool.Source, error) { return client.Open(ctx, readCap) })
+	r, err := sp.Acquire(ctx, readCap.ID(), readCap.Size(), func(ctx context.Context) (spool.Source, error) { return client.Open(ctx, readCap) })
 	if err != nil {
 		return err
 	}

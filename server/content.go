@@ -20,12 +20,13 @@ type content interface {
 	Close() error
 }
 
-// contentOf returns the content of cap. It does not wait for the grid.
-func (s *Server) contentOf(readCap caps.Cap, id string) (content, error) {
+// contentOf returns the content of cap. If that is not spooled it waits for the grid, which proves
+// that the file is there. The context bounds that.
+func (s *Server) contentOf(ctx context.Context, readCap caps.Cap, id string) (content, error) {
 	if data, ok := readCap.Literal(); ok {
 		return literal{bytes.NewReader(data)}, nil
 	}
-	r, err := s.spool.Acquire(id, readCap.Size(), func(ctx context.Context) (spool.Source, error) {
+	r, err := s.spool.Acquire(ctx, id, readCap.Size(), func(ctx context.Context) (spool.Source, error) {
 		return s.openSource(ctx, readCap)
 	})
 	if err != nil {

@@ -57,8 +57,11 @@ func (s *Server) download(c echo.Context, log *logLine) error {
 		return headOnly()
 	}
 
-	content, err := s.acquire(f.cap, id)
+	content, err := s.acquire(r.Context(), f.cap, id)
 	if err != nil {
+		if r.Context().Err() != nil {
+			return clientGone(r.Context().Err())
+		}
 		return err
 	}
 	handedOver := false

@@ -26,13 +26,10 @@ import (
 // TestErrorBeforeFirstByte: what ends the fill before the first byte is an answer.
 func TestErrorBeforeFirstByte(t *testing.T) {
 	g := newGateway(t, spool.Config{})
-	readCap := g.capOf("file", 100)
-	var answer error
-	g.serve(readCap, func(context.Context) (spool.Source, error) { return nil, answer })
 	place := func(n int) grid.SharePlace {
 		return grid.SharePlace{Share: n, Server: "file:///srv/secret-path/storage"}
 	}
-	for _, test := range []struct {
+	for i, test := range []struct {
 		err    error
 		status int
 		retry  string
@@ -51,7 +48,9 @@ func TestErrorBeforeFirstByte(t *testing.T) {
 		{decode.ErrClosed, 503, "30", "the gateway is shutting down; try again soon\n"},
 		{errors.New("disk /dev/secret on fire"), 500, "", "the gateway could not read this file; its log says why\n"},
 	} {
-		answer = test.err
+		// what one answers, it answers again for a second
+		readCap := g.capOf(fmt.Sprint("file ", i), 100)
+		g.serve(readCap, func(context.Context) (spool.Source, error) { return nil, test.err })
 		for _, method := range []string{"GET", "HEAD"} {
 			res, body := g.get(method, "/uri/"+readCap, "Range", "bytes=5-9")
 			if method == "HEAD" {

@@ -58,8 +58,8 @@ type Content = content
 // SetContent makes requests read what wrap returns for their content.
 func (s *Server) SetContent(wrap func(Content) Content) {
 	acquire := s.acquire
-	s.acquire = func(readCap caps.Cap, id string) (content, error) {
-		c, err := acquire(readCap, id)
+	s.acquire = func(ctx context.Context, readCap caps.Cap, id string) (content, error) {
+		c, err := acquire(ctx, readCap, id)
 		if err != nil {
 			return nil, err
 		}

@@ -41,9 +41,12 @@ type Server struct {
 
 	transport *transport.Transport
 
-	openSource    func(context.Context, caps.Cap) (spool.Source, error) // from the grid
-	status        func(id string) (decode.Status, bool)                 // of the grid's shares
-	acquire       func(readCap caps.Cap, id string) (content, error)    // contentOf
+	// from the grid
+	openSource func(context.Context, caps.Cap) (spool.Source, error)
+	// of the grid's shares
+	status func(id string) (decode.Status, bool)
+	// contentOf
+	acquire       func(ctx context.Context, readCap caps.Cap, id string) (content, error)
 	firstByteWait time.Duration
 
 	draining atomic.Bool // Shutdown has begun

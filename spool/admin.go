@@ -12,6 +12,7 @@ import (
 type State string
 
 const (
+	Opening  State = "opening"  // asked for, and not yet proven to be there; it holds no space
 	Filling  State = "filling"  // being decoded
 	Paused   State = "paused"   // in part there; goes on when a reader needs more
 	Failed   State = "failed"   // in part there; the rest could not be decoded last time
@@ -37,7 +38,7 @@ type Entry struct {
 
 // Totals count since Open.
 type Totals struct {
-	Hits, Misses  int64 // Acquire joined an entry, or made one
+	Hits, Misses  int64 // Acquire joined an entry; it made one, or could not open the file
 	Windows       int64 // of the Misses, those that got a private window
 	Refused       int64 // Acquire answered ErrFull
 	Evicted       int64 // entries given up for others
@@ -67,6 +68,14 @@ func (s *Spool) Snapshot() Snapshot {
 		ReservedBytes: s.reserved,
 		Totals:        s.totals,
 		Entries:       make([]Entry, 0, len(s.entries)),
+	}
+	for _, p := range s.proofs {
+		if p.over {
+			continue // an entry is being made of it, or its waiters are told
+		}
+		snap.Entries = append(snap.Entries, Entry{
+			Key: p.key, ID: p.key, Size: p.size, Readers: p.waiting, State: Opening, Age: now.Sub(p.created), ExpiresIn: -1,
+		})
 	}
 	for e := range s.entries {
 		snap.SpooledBytes += e.spooledBytes

@@ -20,7 +20,7 @@ func BenchmarkHit(b *testing.B) {
 	read(b, r, f, whole)
 	b.ReportAllocs()
 	for b.Loop() {
-		r, err := s.Acquire(f.key, f.size, f.open)
+		r, err := s.Acquire(b.Context(), f.key, f.size, f.open)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -64,7 +64,7 @@ func BenchmarkFill(b *testing.B) {
 			b.SetBytes(z.size)
 			b.ReportAllocs()
 			for b.Loop() {
-				r, err := s.Acquire("f", z.size, func(context.Context) (spool.Source, error) { return z, nil })
+				r, err := s.Acquire(b.Context(), "f", z.size, func(context.Context) (spool.Source, error) { return z, nil })
 				if err != nil {
 					b.Fatal(err)
 				}

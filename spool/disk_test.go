@@ -141,7 +141,7 @@ func TestNoInodes(t *testing.T) {
 		r := acquire(t, s, b)
 		read(t, r, b, spool.Extent{Off: 0, End: 1000})
 		wantIDs(t, s, "b")
-		if _, err := s.Acquire("c", 1000, b.open); !errors.Is(err, spool.ErrFull) {
+		if _, err := s.Acquire(t.Context(), "c", 1000, b.open); !errors.Is(err, spool.ErrFull) {
 			t.Errorf("Acquire: %v", err)
 		}
 		check(t, s)

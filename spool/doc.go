@@ -28,17 +28,20 @@
 //
 // # The way of a file
 //
-//  1. Acquire joins the entry of its key. If there is none it reserves the whole size for a new
-//     one, at the cost of idle entries where it must, the longest unread first.
+//  1. Acquire joins the entry of its key. If there is none it opens the file's Source, once for all
+//     who ask: a key and a size are a claim, and nothing is spent on a claim before it is proven.
+//     Then it reserves the whole size for a new entry, at the cost of idle entries where it must,
+//     the longest unread first. The Source is kept for the first fill.
 //  2. If that cannot be had, it makes a private window, for which less is reserved. If not even
 //     that can be had, it is refused (ErrFull).
 //  3. The entry's file is made and its blocks are allocated, outside the lock. Readers that join
 //     meanwhile wait for that.
 //  4. Want says what a reader will read, and begins the fill. Wait waits for a byte. Both only
 //     write down what is needed; see Work and plan for who decides what is decoded.
-//  5. The fill opens the Source and decodes until the entry is whole, or nobody has read it for
-//     Config.Linger, or the disk is full, or nothing is left but what has failed. Then it closes
-//     the Source. What is spooled stays, and a reader that lacks something begins another fill.
+//  5. The fill takes the Source that is open, or opens one, and decodes until the entry is whole,
+//     or nobody has read it for Config.Linger, or the disk is full, or nothing is left but what has
+//     failed. Then it closes the Source. What is spooled stays, and a reader that lacks something
+//     begins another fill.
 //  6. A chunk that fails is tried again when a reader next waits for it. After a few failures in a
 //     row nothing else is tried.
 //  7. When the last reader leaves, the entry becomes idle and its retention begins. A window is
@@ -70,6 +73,7 @@
 //
 // # Goroutines
 //
-// The reaper watches retention. Each entry has one fill while there is something to decode, and the
-// fill has workers. Close waits for all of them.
+// The reaper watches retention. Each file that is being opened for Acquire has a goroutine. Each
+// entry has one fill while there is something to decode, and the fill has workers. Close waits for
+// all of them.
 package spool

@@ -34,8 +34,11 @@ type entry struct {
 	retired  error     // why the entry is out of the index; set once
 	freeing  bool      // somebody is on the way to free it
 	running  bool      // the fill is there
+	src      Source    // already open, for the next fill; nil: it opens one
 	more     sync.Cond // of workers without a chunk to take
 	fillState
+	comers        int   // readers that there have been
+	earnest       bool  // one of them has asked for more than a look, or came after another one
 	failure       error // the last one to decode; nil when nothing is bad any more
 	unheard       tally // chunks that failed while no reader waited for them
 	inARow        int   // chunks that failed since one was decoded
@@ -95,7 +98,7 @@ func (s *Spool) fillLocked(e *entry) {
 // fill decodes e as doc.go says. It starts over if a reader began to wait while it ended.
 func (s *Spool) fill(e *entry) {
 	for again := true; again; {
-		src, err := e.open(e.ctx)
+		src, err := s.source(e)
 		if err == nil {
 			if err = s.adopt(e, src); err == nil {
 				Work(src,
@@ -118,6 +121,18 @@ func (s *Spool) fill(e *entry) {
 			s.free(e)
 		}
 	}
+}
+
+// source returns the Source that proved the file, to the first fill, or opens one.
+func (s *Spool) source(e *entry) (Source, error) {
+	s.mu.Lock()
+	src := e.src
+	e.src = nil
+	s.mu.Unlock()
+	if src != nil {
+		return src, nil
+	}
+	return e.open(e.ctx)
 }
 
 // awaitedLocked tells whether a reader waits.
@@ -153,7 +168,7 @@ func (s *Spool) openFailedLocked(e *entry, err error) {
 func (s *Spool) adopt(e *entry, src Source) error {
 	chunkSize := src.ChunkSize()
 	if src.Size() != e.size || chunkSize <= 0 {
-		return fmt.Errorf("spool: the source has %d bytes in chunks of %d, %d bytes were announced", src.Size(), chunkSize, e.size)
+		return errOtherSize(src, e.size)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -245,6 +260,7 @@ func (s *Spool) takeLocked(e *entry) (c, n int64) {
 			}
 			continue
 		}
+		e.onlyWanted = !e.earnest
 		e.onlyAwaited = e.inARow >= giveUpAfter
 		if c, n := plan(&e.fillState, e.readers); n > 0 {
 			for i := range n {
@@ -255,7 +271,8 @@ func (s *Spool) takeLocked(e *entry) (c, n int64) {
 		if !e.busy.any() {
 			return 0, 0 // what is left is bad, or nobody waits for it
 		}
-		e.more.Wait() // for the last chunks, and for a reader that comes back for a bad one meanwhile
+		// for the last chunks, and for a reader that comes back for a bad one meanwhile
+		e.more.Wait()
 	}
 }
 

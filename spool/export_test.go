@@ -256,3 +256,10 @@ func (s *Spool) States() []string {
 	slices.Sort(states)
 	return states
 }
+
+// Refusals returns how many files are remembered that could not be opened.
+func (s *Spool) Refusals() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.refusals)
+}

@@ -61,7 +61,7 @@ func TestCreateFails(t *testing.T) {
 				reported := 0
 				for i := range 6 {
 					f := &file{key: fmt.Sprint("f", i), size: 150_000, chunk: 20_000, seed: uint64(i)}
-					r, err := s.Acquire(f.key, f.size, f.open)
+					r, err := s.Acquire(t.Context(), f.key, f.size, f.open)
 					check(t, s)
 					if err != nil {
 						if !errors.Is(err, injected) {
@@ -111,12 +111,12 @@ func TestCreateFailsForJoiner(t *testing.T) {
 		f := &file{key: "f", size: 1000, chunk: 100}
 		creator, joiner := make(chan error), make(chan error)
 		go func() {
-			_, err := s.Acquire(f.key, f.size, f.open)
+			_, err := s.Acquire(t.Context(), f.key, f.size, f.open)
 			creator <- err
 		}()
 		synctest.Wait()
 		go func() {
-			r, err := s.Acquire(f.key, f.size, f.open)
+			r, err := s.Acquire(t.Context(), f.key, f.size, f.open)
 			if err == nil {
 				err = errors.Join(tryRead(t.Context(), r, f, spool.Extent{Off: 0, End: f.size}, nil), r.Close())
 			}
@@ -261,13 +261,15 @@ func TestOpenFails(t *testing.T) {
 		told := 0
 		for i := range 3 {
 			f := &file{key: fmt.Sprint("f", i), size: 1000, chunk: 100, opening: func(context.Context) error { return faults.next() }}
-			r := acquire(t, s, f)
-			if err := tryRead(t.Context(), r, f, spool.Extent{Off: 0, End: 1000}, nil); err != nil {
+			r, err := s.Acquire(t.Context(), f.key, f.size, f.open)
+			if err != nil {
 				if told++; !errors.Is(err, errChunk) {
 					t.Error(err)
 				}
+			} else {
+				read(t, r, f, spool.Extent{Off: 0, End: 1000})
+				closeReader(t, r)
 			}
-			closeReader(t, r)
 			synctest.Wait()
 			check(t, s)
 		}

@@ -82,18 +82,18 @@ func TestAcquireSize(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: 1 << 20, Window: 64 << 10, Retention: retention})
 		defer closeSpool(t, s)
 		for _, size := range []int64{0, -1, math.MinInt64} {
-			if _, err := s.Acquire("f", size, nil); !errors.Is(err, fs.ErrInvalid) {
+			if _, err := s.Acquire(t.Context(), "f", size, nil); !errors.Is(err, fs.ErrInvalid) {
 				t.Errorf("%d bytes: %v", size, err)
 			}
 		}
 		small := acquire(t, s, &file{key: "small", size: 1, chunk: 1})
 		// Whoever writes a capability chooses the size in it; the budget holds all the same.
-		huge, err := s.Acquire("huge", math.MaxInt64, func(context.Context) (spool.Source, error) { return nil, errChunk })
-		if err != nil || !huge.Private() {
-			t.Fatalf("the largest size: %v", err)
+		huge := acquire(t, s, &file{key: "huge", size: math.MaxInt64, chunk: math.MaxInt64/2 - 1})
+		if !huge.Private() {
+			t.Fatal("the largest size is set aside")
 		}
 		check(t, s)
-		if _, err := huge.Wait(t.Context(), math.MaxInt64-1); !errors.Is(err, errChunk) {
+		if _, err := huge.Wait(t.Context(), math.MaxInt64-1); !errors.Is(err, spool.ErrFull) {
 			t.Error(err)
 		}
 		closeReader(t, huge)
@@ -164,7 +164,7 @@ func TestOneDecode(t *testing.T) {
 	var clients sync.WaitGroup
 	for i := range 64 {
 		clients.Go(func() {
-			r, err := s.Acquire(f.key, f.size, f.open)
+			r, err := s.Acquire(t.Context(), f.key, f.size, f.open)
 			if err != nil {
 				t.Error(err)
 				return
@@ -208,13 +208,10 @@ func TestOpenError(t *testing.T) {
 			return errOpen
 		}}
 		var waiting sync.WaitGroup
-		var readers []*spool.Reader
 		for range 3 {
-			r := acquire(t, s, f, spool.Extent{Off: 10, End: 20})
-			readers = append(readers, r)
 			waiting.Go(func() {
-				if _, err := r.Wait(t.Context(), 10); !errors.Is(err, errOpen) {
-					t.Errorf("Wait: %v", err)
+				if _, err := s.Acquire(t.Context(), f.key, f.size, f.open); !errors.Is(err, errOpen) {
+					t.Errorf("Acquire: %v", err)
 				}
 			})
 		}
@@ -222,13 +219,15 @@ func TestOpenError(t *testing.T) {
 		close(release)
 		waiting.Wait()
 		check(t, s)
-		// The next comer tries anew, though the old readers are still there.
+		// For a while nothing is tried; then the next comer tries anew.
 		f.opening = nil
+		if _, err := s.Acquire(t.Context(), f.key, f.size, f.open); !errors.Is(err, errOpen) {
+			t.Errorf("at once: %v", err)
+		}
+		time.Sleep(time.Second)
 		r := acquire(t, s, f)
 		read(t, r, f, spool.Extent{Off: 0, End: 100})
-		for _, r := range append(readers, r) {
-			closeReader(t, r)
-		}
+		closeReader(t, r)
 		check(t, s)
 	})
 }
@@ -239,14 +238,10 @@ func TestOtherSource(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		for _, other := range []*file{{size: 101, chunk: 10}, {size: 100, chunk: 0}, {size: 100, chunk: -1}} {
-			r, err := s.Acquire("f", 100, other.open)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := r.Wait(t.Context(), 0); err == nil {
+			if _, err := s.Acquire(t.Context(), "f", 100, other.open); err == nil {
 				t.Errorf("a source of %d bytes by %d was accepted", other.size, other.chunk)
 			}
-			closeReader(t, r)
+			time.Sleep(time.Minute) // after which it is looked for again
 			if other.closed.Load() != 1 {
 				t.Error("the source was not closed")
 			}

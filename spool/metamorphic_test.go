@@ -175,12 +175,21 @@ func (w *world) client(random *rand.Rand, steps int) {
 
 // download reads random extents of f, once or a few times, perhaps breaking off.
 func (w *world) download(random *rand.Rand, f *file) {
-	r, err := w.s.Acquire(f.key, f.size, f.open)
-	if errors.Is(err, spool.ErrFull) {
+	ctx, cancel := context.Background(), func() {}
+	if random.IntN(10) == 0 {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(random.IntN(1000))*time.Millisecond)
+	}
+	r, err := w.s.Acquire(ctx, f.key, f.size, f.open)
+	cancel()
+	switch {
+	case err == nil:
+	case errors.Is(err, spool.ErrFull):
 		w.full.Add(1)
 		return
-	}
-	if err != nil {
+	case errors.Is(err, errChunk) && w.fails.Load(), errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
+		w.failures.Add(1)
+		return
+	default:
 		w.t.Error(err)
 		return
 	}

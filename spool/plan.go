@@ -11,6 +11,10 @@ const readAhead = 8
 // not every chunk need fail, one after the other; a single bad place is passed over.
 const giveUpAfter = 8
 
+// aLook is how many bytes of a file, at most, somebody may ask for who only wants to know what it
+// is, such as the program that makes a preview of a link. A sixteenth of a small file is one too.
+const aLook = 256 << 10
+
 // layout is how a file divides into chunks.
 type layout struct {
 	size      int64 // bytes; never changes
@@ -67,6 +71,8 @@ type fillState struct {
 	run  int64    // how many consecutive chunks are decoded fastest at once
 	// ahead is how many chunks in front of a reader come before gaps elsewhere.
 	ahead int
+	// onlyWanted: nobody has asked for more than a look at the file, so its gaps stay.
+	onlyWanted bool
 	// onlyAwaited: so much has failed that only chunks are decoded that a reader waits for.
 	onlyAwaited bool
 }
@@ -84,7 +90,8 @@ func (f *fillState) missing(c int64) bool {
 //     reader's chunk is under way, and the gap would only take from the machine.
 //  4. 0 chunks if there is none of these: every other one is spooled, under way or bad.
 //
-// With onlyAwaited only the first counts. See decision chunks-and-runs.
+// With onlyWanted the third does not count, and with onlyAwaited only the first does. See decision
+// chunks-and-runs.
 func plan(f *fillState, readers []*Reader) (c, n int64) {
 	if f.onlyAwaited {
 		return planAwaited(f, readers)
@@ -142,7 +149,7 @@ func (f *fillState) wanted(readers []*Reader, c int64) bool {
 }
 
 func planFirst(f *fillState, readers []*Reader) int64 {
-	if c := planDemand(f, readers); c >= 0 {
+	if c := planDemand(f, readers); c >= 0 || f.onlyWanted {
 		return c
 	}
 	for c, n := f.low, f.chunks(); c < n; {

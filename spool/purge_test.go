@@ -177,7 +177,7 @@ func TestCloseCuts(t *testing.T) {
 			t.Error("Close does not wait for the readers")
 		default:
 		}
-		if _, err := s.Acquire("f", 1000, f.open); !errors.Is(err, spool.ErrClosed) {
+		if _, err := s.Acquire(t.Context(), "f", 1000, f.open); !errors.Is(err, spool.ErrClosed) {
 			t.Errorf("Acquire: %v", err)
 		}
 		if _, err := content.Wait(t.Context(), 0); !errors.Is(err, spool.ErrClosed) {

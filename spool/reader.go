@@ -37,11 +37,16 @@ func (r *Reader) Size() int64 { return r.e.size }
 // Want says which bytes the reader will read, in order. What of them lies outside the file is left
 // out. It steers what is decoded first. A reader whose wanted bytes are all spooled survives a
 // purge.
+//
+// The rest of the file is decoded in the background, unless what is wanted is no more than a look
+// at it and nobody has come before.
 func (r *Reader) Want(extents ...Extent) {
 	wants := make([]Extent, 0, len(extents))
+	wanted := int64(0) // bytes; an overlap may count twice
 	for _, x := range extents {
 		if x.Off, x.End = max(x.Off, 0), min(x.End, r.e.size); x.Off < x.End {
 			wants = append(wants, x)
+			wanted = min(wanted+x.End-x.Off, r.e.size)
 		}
 	}
 	r.s.mu.Lock()
@@ -50,6 +55,7 @@ func (r *Reader) Want(extents ...Extent) {
 		w.reported = Extent{}
 	}
 	r.wants = wants
+	r.e.earnest = r.e.earnest || r.e.comers > 1 || wanted > min(aLook, r.e.size/16)
 	if len(wants) > 0 {
 		r.pos = wants[0].Off
 	}
@@ -75,6 +81,7 @@ func (r *Reader) Wait(ctx context.Context, off int64) (int64, error) {
 	s, e := r.s, r.e
 	s.mu.Lock()
 	r.moveTo(off)
+	e.earnest = e.earnest || len(r.wants) == 0 // who does not say what it wants reads on
 	if e.win != nil {
 		s.advanceLocked(e, r)
 	}

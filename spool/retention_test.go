@@ -135,7 +135,7 @@ func TestNoRetention(t *testing.T) {
 				return ctx.Err()
 			}
 		}}
-		first := acquire(t, s, f, spool.Extent{Off: 0, End: 1})
+		first := acquire(t, s, f, spool.Extent{Off: 0, End: 10_000})
 		read(t, first, f, spool.Extent{Off: 0, End: 1})
 		second := acquire(t, s, f, spool.Extent{Off: 0, End: f.size})
 		closeReader(t, first) // somebody is still there
@@ -148,7 +148,8 @@ func TestNoRetention(t *testing.T) {
 		}
 		check(t, s)
 
-		// Whoever comes back has only what he asks for decoded again, in a file of the whole budget.
+		// Whoever comes back has only what he asks for decoded again, in a file of the whole
+		// budget.
 		before := len(f.chunks())
 		resumed := acquire(t, s, f, spool.Extent{Off: 50_500, End: f.size})
 		if resumed.Private() {
@@ -283,7 +284,7 @@ func TestBudgetUntilFreed(t *testing.T) {
 		g := &file{workers: 1, key: "g", size: 1000, chunk: 500}
 		var acquired sync.WaitGroup
 		acquired.Go(func() {
-			r, err := s.Acquire(g.key, g.size, g.open)
+			r, err := s.Acquire(t.Context(), g.key, g.size, g.open)
 			if err != nil {
 				t.Error(err)
 				return
@@ -310,7 +311,7 @@ func TestErrFull(t *testing.T) {
 		pin := acquire(t, s, &file{key: "pin", size: 30_000, chunk: 5000})
 		f := &file{key: "f", size: 1_000_000, chunk: 5000}
 		one := acquire(t, s, f)
-		if _, err := s.Acquire(f.key, f.size, f.open); !errors.Is(err, spool.ErrFull) {
+		if _, err := s.Acquire(t.Context(), f.key, f.size, f.open); !errors.Is(err, spool.ErrFull) {
 			t.Errorf("Acquire: %v", err)
 		}
 		// Who came first is not harmed.
@@ -332,7 +333,7 @@ func TestErrFullWithoutHoles(t *testing.T) {
 	defer closeSpool(t, s)
 	s.DisallowHoles()
 	f := &file{key: "f", size: 1_000_000, chunk: 5000}
-	if _, err := s.Acquire(f.key, f.size, f.open); !errors.Is(err, spool.ErrFull) {
+	if _, err := s.Acquire(t.Context(), f.key, f.size, f.open); !errors.Is(err, spool.ErrFull) {
 		t.Errorf("Acquire: %v", err)
 	}
 }

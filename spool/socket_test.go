@@ -69,7 +69,7 @@ func send(ctx context.Context, s *spool.Spool, f *file, listener net.Listener) e
 		return err
 	}
 	defer conn.Close()
-	r, err := s.Acquire(f.key, f.size, f.open)
+	r, err := s.Acquire(context.Background(), f.key, f.size, f.open)
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func check(t testing.TB, s *spool.Spool) {
 
 func acquire(t testing.TB, s *spool.Spool, f *file, wants ...spool.Extent) *spool.Reader {
 	t.Helper()
-	r, err := s.Acquire(f.key, f.size, f.open)
+	r, err := s.Acquire(t.Context(), f.key, f.size, f.open)
 	if err != nil {
 		t.Fatalf("acquiring %s: %v", f.key, err)
 	}

@@ -45,8 +45,9 @@ type Source interface {
 	Close() error
 }
 
-// OpenFunc opens the Source of a file, in the background. It is called once for each fill, so again
-// when a fill that had paused goes on. The context ends when the entry is retired.
+// OpenFunc opens the Source of a file, in the background. It is called when somebody acquires a
+// file that is not spooled, and again when a fill that had paused goes on. The context bounds only
+// the opening: it ends when nobody waits for that any more, or the entry is retired.
 type OpenFunc func(ctx context.Context) (Source, error)
 
 // Config sets the limits of a Spool. None of them may be negative.
@@ -120,6 +121,8 @@ type Spool struct {
 	closed bool
 	// See decision own-index-not-ristretto.
 	index    map[string]*entry   // by key: what Acquire may share
+	proofs   map[string]*proof   // by key: what is being opened for those who wait in Acquire
+	refusals map[string]refusal  // by key: what could not be opened
 	idle     *list.List          // of *entry in index without readers, the longest unread first
 	entries  map[*entry]struct{} // everything whose bytes are reserved
 	reserved int64               // bytes, never above Budget
@@ -155,6 +158,8 @@ func Open(cfg Config) (*Spool, error) {
 		punch:    punch,
 		soon:     make(chan struct{}, 1),
 		index:    make(map[string]*entry),
+		proofs:   make(map[string]*proof),
+		refusals: make(map[string]refusal),
 		idle:     list.New(),
 		entries:  make(map[*entry]struct{}),
 	}
@@ -182,8 +187,17 @@ func (s *Spool) Close() error {
 			unused = append(unused, e)
 		}
 	}
+	var sources []Source
+	for _, p := range s.proofs {
+		if src := p.unwantedLocked(true); src != nil {
+			sources = append(sources, src)
+		}
+	}
 	s.mu.Unlock()
 	s.cancel()
+	for _, src := range sources {
+		src.Close()
+	}
 	for _, f := range cuts {
 		f()
 	}
@@ -200,18 +214,29 @@ func (s *Spool) Close() error {
 // Acquire returns a Reader of the file key, which is size bytes long, size > 0. The key is a name
 // without secrets, by which the admin sees the file. The size of one key never changes.
 //
-// It does not wait for open, only for the disk to set the file's space aside. Where that cannot be
-// had even by giving up idle files, the Reader gets a private sliding window, which decodes only as
-// far as the reader takes.
+// Of a file that is not spooled it waits until open has shown that there is one of that size, which
+// all who come meanwhile wait for; before that nothing is set aside or given up for it. Then it
+// waits for the disk to set the file's space aside. Where that cannot be had even by giving up idle
+// files, the Reader gets a private sliding window, which decodes only as far as the reader takes.
+// The context bounds the waiting for open alone.
 //
-// Errors: ErrFull, ErrClosed, fs.ErrInvalid for a size that is not positive, or what the disk said.
-func (s *Spool) Acquire(key string, size int64, open OpenFunc) (*Reader, error) {
+// A file that could not be opened is not opened again for a second, and for longer each time; until
+// then the error is the same.
+//
+// Errors: open's, the context's, ErrFull, ErrClosed, fs.ErrInvalid for a size that is not positive,
+// or what the disk said.
+func (s *Spool) Acquire(ctx context.Context, key string, size int64, open OpenFunc) (*Reader, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("spool: acquiring %d bytes: %w", size, fs.ErrInvalid)
 	}
+	p, err := s.prove(ctx, key, size, open)
+	if err != nil {
+		return nil, err
+	}
+	defer s.forget(p)
 	private := false
 	for {
-		r, created, err := s.claim(key, size, open, private)
+		r, created, err := s.claim(key, size, open, p, private)
 		if err != nil {
 			return nil, err
 		}
@@ -243,7 +268,7 @@ func (s *Spool) Acquire(key string, size int64, open OpenFunc) (*Reader, error) 
 
 // claim joins the entry of key, or makes a new one, without a file yet. It takes the space for that
 // from idle entries where it must.
-func (s *Spool) claim(key string, size int64, open OpenFunc, private bool) (r *Reader, created bool, err error) {
+func (s *Spool) claim(key string, size int64, open OpenFunc, p *proof, private bool) (r *Reader, created bool, err error) {
 	for {
 		s.mu.Lock()
 		if s.closed {
@@ -264,6 +289,7 @@ func (s *Spool) claim(key string, size int64, open OpenFunc, private bool) (r *R
 		}
 		if s.fitsLocked(need) && (!private || s.canPunch) {
 			e := s.newEntryLocked(key, size, need, win, open)
+			e.src = p.takeLocked()
 			r := s.joinLocked(e)
 			s.totals.Misses++
 			if private {
@@ -343,6 +369,7 @@ func (s *Spool) createFile(e *entry) error {
 func (s *Spool) joinLocked(e *entry) *Reader {
 	r := &Reader{s: s, e: e, wake: make(chan struct{}, 1), place: len(e.readers)}
 	e.readers = append(e.readers, r)
+	e.comers++
 	if e.idle != nil {
 		s.idle.Remove(e.idle)
 		e.idle = nil
@@ -373,7 +400,14 @@ func (s *Spool) leave(e *entry, r *Reader) {
 		}
 	}
 	unused := e.unusedLocked()
+	var src Source
+	if last == 0 && !unused && !e.running {
+		src, e.src = e.src, nil // nobody has wanted a byte
+	}
 	s.mu.Unlock()
+	if src != nil {
+		src.Close()
+	}
 	if unused {
 		s.free(e)
 	}
@@ -460,6 +494,9 @@ func (s *Spool) retireLocked(e *entry, reason error) {
 // free closes the file of e, which nothing uses any more, and only then gives its bytes back to the
 // budget.
 func (s *Spool) free(e *entry) {
+	if e.src != nil {
+		e.src.Close()
+	}
 	if e.file != nil {
 		e.file.Close()
 	}
