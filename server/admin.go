@@ -66,7 +66,7 @@ func (s *Server) newAdmin() *echo.Echo {
 	metrics := echo.WrapHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{DisableCompression: true}))
 	add(http.MethodGet, "/healthz", s.healthz)
 	add(http.MethodHead, "/healthz", s.healthz)
-	add(http.MethodGet, "/metrics", func(c echo.Context, _ *logLine) error { return metrics(c) })
+	add(http.MethodGet, "/metrics", s.fromHere(func(c echo.Context, _ *logLine) error { return metrics(c) }))
 	add(http.MethodGet, "/admin/spool", s.authorize(s.listSpool))
 	add(http.MethodGet, "/admin/spool/:id", s.authorize(s.showEntry))
 	add(http.MethodDelete, "/admin/spool", s.authorize(s.purgeSpool))
@@ -80,21 +80,32 @@ func (s *Server) newAdmin() *echo.Echo {
 // own name resolve to 127.0.0.1, but it cannot make up Host, Origin and
 // Sec-Fetch-Site).
 func (s *Server) authorize(next handler) handler {
+	if s.token == "" {
+		return s.fromHere(next)
+	}
 	want := sha256.Sum256([]byte(s.token))
 	return func(c echo.Context, log *logLine) error {
 		r := c.Request()
-		if s.token == "" {
-			if !isLoopbackHost(r.Host) || isCrossSite(r) {
-				return &failure{status: http.StatusForbidden, line: "without an admin token, only requests from this machine to a loopback address are answered"}
-			}
-			return next(c, log)
-		}
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(strings.TrimSpace(token)))
 		// Hashes have one length, so that the comparison does not tell the token's.
 		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
 			c.Response().Header().Set("WWW-Authenticate", `Bearer realm="spillway admin"`)
 			return &failure{status: http.StatusUnauthorized, line: "this needs the admin token: Authorization: Bearer TOKEN"}
+		}
+		return next(c, log)
+	}
+}
+
+// fromHere is authorize where there is no token. With one it lets everybody through: what needs no
+// token is then open to whoever reaches the listener.
+func (s *Server) fromHere(next handler) handler {
+	if s.token != "" {
+		return next
+	}
+	return func(c echo.Context, log *logLine) error {
+		if r := c.Request(); !isLoopbackHost(r.Host) || isCrossSite(r) {
+			return &failure{status: http.StatusForbidden, line: "without an admin token, only requests from this machine to a loopback address are answered"}
 		}
 		return next(c, log)
 	}

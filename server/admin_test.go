@@ -251,8 +251,9 @@ func TestAdminWithoutToken(t *testing.T) {
 		{"localhost:8081", []string{"Sec-Fetch-Site", "same-site"}, 403},
 		{"localhost:8081", []string{"Sec-Fetch-Site", "cross-site"}, 403},
 	} {
-		for _, method := range []string{"GET", "DELETE"} {
-			req := httptest.NewRequest(method, "/admin/spool", nil)
+		for _, request := range [][2]string{{"GET", "/admin/spool"}, {"DELETE", "/admin/spool"}, {"GET", "/metrics"}} {
+			method := request[0]
+			req := httptest.NewRequest(method, request[1], nil)
 			req.Host = test.host
 			for i := 0; i < len(test.header); i += 2 {
 				req.Header.Set(test.header[i], test.header[i+1])

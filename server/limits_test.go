@@ -115,14 +115,14 @@ func TestContentType(t *testing.T) {
 // TestPolicy: what can hold scripts is sandboxed without an origin.
 func TestPolicy(t *testing.T) {
 	for contentType, sandbox := range map[string]string{
-		"text/html":                 "sandbox;",
-		"application/xhtml+xml":     "sandbox;",
-		"image/svg+xml":             "sandbox;",
-		"application/octet-stream":  "sandbox;",
-		"text/plain; charset=utf-8": "sandbox;",
-		"image/png":                 "sandbox allow-same-origin;",
-		"video/mp4":                 "sandbox allow-same-origin;",
-		"audio/flac":                "sandbox allow-same-origin;",
+		"text/html":                 "sandbox allow-downloads;",
+		"application/xhtml+xml":     "sandbox allow-downloads;",
+		"image/svg+xml":             "sandbox allow-downloads;",
+		"application/octet-stream":  "sandbox allow-downloads;",
+		"text/plain; charset=utf-8": "sandbox allow-downloads;",
+		"image/png":                 "sandbox allow-same-origin allow-downloads;",
+		"video/mp4":                 "sandbox allow-same-origin allow-downloads;",
+		"audio/flac":                "sandbox allow-same-origin allow-downloads;",
 		"application/pdf":           "default-src",
 	} {
 		policy := server.ContentSecurityPolicy(contentType)

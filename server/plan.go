@@ -91,13 +91,11 @@ func (p plan) header(f *file) transport.Header {
 	return h
 }
 
-// partHeader is what stands before the bytes of part i (RFC 9110, section 14.6).
+// partHeader is what stands before the bytes of part i (RFC 9110, section 14.6). Before the first
+// one there is an empty line as well, as Apache and nginx send it: zsync 0.6.2 asks for ever
+// without.
 func (p plan) partHeader(i int, rep representation) string {
-	start := "\r\n--"
-	if i == 0 {
-		start = "--"
-	}
-	return start + rep.boundary() + "\r\nContent-Type: " + rep.contentType +
+	return "\r\n--" + rep.boundary() + "\r\nContent-Type: " + rep.contentType +
 		"\r\nContent-Range: " + contentRange(p.parts[i], rep.size) + "\r\n\r\n"
 }
 

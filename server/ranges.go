@@ -8,9 +8,9 @@ import (
 	"spillway/spool"
 )
 
-// maxRanges is how many ranges one request may ask for. A request for more gets
-// the whole file: no reader needs so many at once, and each costs a part header.
-const maxRanges = 100
+// maxRanges is how many ranges one request may ask for. A request for more gets the whole file.
+// Programs that update a file ask for 500 at once; each range costs a part header.
+const maxRanges = 1000
 
 // A rangeSet says what a Range field asks of a file.
 type rangeSet int
@@ -31,6 +31,9 @@ const (
 func parseRange(fields []string, size int64) ([]spool.Extent, rangeSet) {
 	if len(fields) != 1 {
 		return nil, rangeIgnored
+	}
+	if size == 0 {
+		return nil, rangeIgnored // as Go and nginx do: there is nothing that could be asked for
 	}
 	unit, set, ok := strings.Cut(fields[0], "=")
 	if !ok || !strings.EqualFold(textproto.TrimString(unit), "bytes") {

@@ -49,9 +49,9 @@ func TestParseRange(t *testing.T) {
 		{"bytes=99999999999999999999999-", 10, "", server.RangeUnsatisfiable},
 		{"bytes=-0", 10, "", server.RangeUnsatisfiable},
 		{"bytes=10-,20-30", 10, "", server.RangeUnsatisfiable},
-		{"bytes=0-", 0, "", server.RangeUnsatisfiable},
-		{"bytes=0-0", 0, "", server.RangeUnsatisfiable},
-		{"bytes=-1", 0, "", server.RangeUnsatisfiable},
+		{"bytes=0-", 0, "", server.RangeIgnored},
+		{"bytes=0-0", 0, "", server.RangeIgnored},
+		{"bytes=-1", 0, "", server.RangeIgnored},
 
 		{"", 10, "", server.RangeIgnored},
 		{"bytes", 10, "", server.RangeIgnored},

@@ -23,6 +23,9 @@ func fileFields(rep representation, name string, save bool) *transport.Fields {
 		transport.Field{Name: "Etag", Values: []string{rep.etag()}},
 		transport.Field{Name: "Cache-Control", Values: []string{cacheControl}},
 		transport.Field{Name: "Content-Security-Policy", Values: []string{contentSecurityPolicy(rep.contentType)}},
+		// A proxy that keeps up to a gigabyte and then takes nothing for long looks like a stalled
+		// client.
+		transport.Field{Name: "X-Accel-Buffering", Values: []string{"no"}},
 	)
 	if save && name == "" {
 		name = rep.id // else the browser would make a name of the URL, that is of the cap
@@ -52,16 +55,17 @@ var (
 // browser's own player could not fetch the ranges it plays
 // (Cross-Origin-Resource-Policy); they hold no scripts, and nosniff keeps them
 // what they are. Browsers refuse to show a sandboxed PDF at all, and their
-// viewers are sandboxes of their own.
+// viewers are sandboxes of their own. What an HTML file links to may be
+// downloaded, which needs the reader's click.
 func contentSecurityPolicy(contentType string) string {
 	kind, _, _ := strings.Cut(contentType, "/")
 	switch {
 	case contentType == "application/pdf":
 		return "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 	case contentType != "image/svg+xml" && (kind == "image" || kind == "audio" || kind == "video"):
-		return "sandbox allow-same-origin; default-src 'none'; img-src 'self' data:; media-src 'self' data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+		return "sandbox allow-same-origin allow-downloads; default-src 'none'; img-src 'self' data:; media-src 'self' data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 	}
-	return "sandbox; default-src 'none'; img-src data:; media-src data:; font-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+	return "sandbox allow-downloads; default-src 'none'; img-src data:; media-src data:; font-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 }
 
 // contentDisposition names the file twice (RFC 6266, section 4.3 and appendix
@@ -74,14 +78,14 @@ func contentDisposition(name string, save bool) string {
 	return kind + `; filename="` + asciiName(name) + `"; filename*=UTF-8''` + extValue(name)
 }
 
-// cleanName returns what of a name given in a URL may name a file: one path
-// element of valid UTF-8, of 255 bytes at most, without control characters and without the marks
-// that turn the direction of text (they make "exe.txt" of "txt.exe"). It is
-// "" if nothing is left that could.
+// cleanName returns what of a name given in a URL may name a file: one path element, on Windows
+// too, of valid UTF-8, of 255 bytes at most, without control characters and without the marks that
+// turn the direction of text (they make "exe.txt" of "txt.exe"). It is "" if nothing is left that
+// could.
 func cleanName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		switch {
-		case r == '/', unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
+		case r == '/', r == '\\', unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
 			return '_'
 		}
 		return r

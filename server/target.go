@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -26,7 +27,7 @@ type target struct {
 	name     string // cleaned; "" if none is given
 	save     bool
 	verb     string // the parameter t: what Tahoe-LAFS's API is to do with the file
-	children bool   // the path goes on below a file of /uri
+	children bool   // the path goes on below a file of /uri, or ends as a directory's
 }
 
 // parseTarget reads a URL's escaped path, since an element may hold an escaped
@@ -43,15 +44,20 @@ func parseTarget(r *http.Request) (target, error) {
 	route, elements := elements[0], elements[1:]
 	var query url.Values
 	if r.URL.RawQuery != "" {
-		query = r.URL.Query()
+		// A semicolon separates nothing (WHATWG URL, section 5.1): it belongs to the name.
+		var err error
+		if query, err = url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B")); err != nil {
+			return target{}, &failure{status: http.StatusBadRequest, line: "the URL's escapes are malformed"}
+		}
 	}
 	t := target{verb: query.Get("t")}
 	if len(elements) > 0 {
 		t.cap, elements = elements[0], elements[1:]
 	}
-	if n := len(elements); n > 0 && elements[n-1] != "" {
-		t.children = route == "uri"
-		if last := elements[n-1]; last != "@@named=" {
+	if n := len(elements); n > 0 {
+		last := elements[n-1]
+		t.children = route == "uri" && last != "" || last == "" && n > 1
+		if last != "@@named=" {
 			t.name = cleanName(last)
 		}
 	}
@@ -68,12 +74,20 @@ func parseTarget(r *http.Request) (target, error) {
 	return t, nil
 }
 
+// verbs are what GET can ask for in Tahoe-LAFS's web API (docs/frontends/webapi.rst).
+var verbs = []string{
+	"json", "info", "uri", "readonly-uri", "rename-form", "manifest", "deep-size", "deep-stats",
+	"stream-manifest", "stream-deep-check", "deep-check", "check",
+}
+
 // check refuses what can be asked of a readable file in Tahoe-LAFS's URLs and
 // not here. It comes after the cap has been parsed, whose kind says more.
 func (t target) check() error {
 	switch {
-	case t.verb != "":
+	case slices.Contains(verbs, t.verb):
 		return &failure{status: http.StatusNotImplemented, line: "of Tahoe-LAFS's web API, this gateway serves downloads only: leave out t="}
+	case t.verb != "":
+		return &failure{status: http.StatusBadRequest, line: "t= names nothing that Tahoe-LAFS's web API has"}
 	case t.children:
 		return &failure{status: http.StatusNotFound, line: "a file has no children; to name the download, ask for /named/CAP/NAME"}
 	}

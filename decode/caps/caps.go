@@ -54,6 +54,10 @@ func (e *UnsupportedError) Unwrap() error { return errors.ErrUnsupported }
 // maxSize bounds the size of a file, in bytes, so that sums of sizes and offsets fit an int64.
 const maxSize = 1 << 62
 
+// maxLiteral is how many bytes a LIT cap may hold. Tahoe-LAFS makes them of up to 55. A link with
+// more than a few kilobytes in it would be a file that nobody has uploaded anywhere.
+const maxLiteral = 4 << 10
+
 const (
 	prefixCHK      = "URI:CHK:"
 	prefixLIT      = "URI:LIT:"
@@ -92,8 +96,11 @@ func Parse(text string) (Cap, error) {
 	}
 	if rest, ok := strings.CutPrefix(text, prefixLIT); ok {
 		data, err := parseBase32(rest, -1)
-		if err != nil {
+		switch {
+		case err != nil:
 			return Cap{}, fmt.Errorf("%w: the data %w", ErrMalformed, err)
+		case len(data) > maxLiteral:
+			return Cap{}, fmt.Errorf("%w: it holds %d bytes, and uploaders put %d at most into a cap", ErrMalformed, len(data), maxLiteral)
 		}
 		return NewLiteral(data), nil
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"spillway/decode/caps"
+	"spillway/decode/grid"
 )
 
 const (
@@ -27,6 +28,7 @@ func TestParseCap(t *testing.T) {
 		"URI:CHK:" + keyText + ":" + uebText + ":256:256:4611686018427387903",
 		"URI:LIT:",
 		"URI:LIT:krugkidfnzsc4",
+		"URI:LIT:" + grid.Base32(make([]byte, 4<<10)),
 	} {
 		c, err := caps.Parse(text)
 		if err != nil {
@@ -58,6 +60,7 @@ func TestParseCap(t *testing.T) {
 
 func TestParseCapMalformed(t *testing.T) {
 	for _, text := range []string{
+		"URI:LIT:" + grid.Base32(make([]byte, 4<<10+1)),
 		"", "URI", "URI:", "URI::", "uri:chk:x", "http://example.org/", " " + chkText, chkText + " ", chkText + "\n",
 		"URI:CHK:", "URI:CHK:::::", chkText + ":", chkText + ":1",
 		strings.Replace(chkText, keyText, keyText[:25], 1),
