@@ -5,6 +5,7 @@ package memory_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base32"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,7 +43,7 @@ func TestStalledClient(t *testing.T) {
 	need.Linux(t)
 	var base memory
 	t.Run("50MB", func(t *testing.T) {
-		base = stalled(t, small)
+		base = usual(t, small)
 		check(t, small, base, limit)
 	})
 	t.Run("1GiB", func(t *testing.T) {
@@ -143,6 +145,17 @@ func stalled(t *testing.T, size int64) memory {
 		t.Errorf("the client that read on got SHA-256 %s, want %s", got, want)
 	}
 	return m
+}
+
+// usual is the middle one of three times stalled. On a machine that is busy with other things a
+// chunk more may be in memory for a moment.
+func usual(t *testing.T, size int64) memory {
+	times := make([]memory, 3)
+	for i := range times {
+		t.Run(strconv.Itoa(i+1), func(t *testing.T) { times[i] = stalled(t, size) })
+	}
+	slices.SortFunc(times, func(a, b memory) int { return cmp.Compare(a.peak, b.peak) })
+	return times[len(times)/2]
 }
 
 // store puts a file of size bytes and loses one primary share: one block of each segment is
