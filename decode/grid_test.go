@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,14 +78,7 @@ func put(t testing.TB, servers []*gridtest.Faulty, data []byte, opts putOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	si := decodetest.StorageIndex(t, c)
-	for num, b := range shares {
-		s := servers[num%len(servers)]
-		if s.Held[si] == nil {
-			s.Held[si] = map[int][]byte{}
-		}
-		s.Held[si][num] = b
-	}
+	gridtest.Place(servers, decodetest.StorageIndex(t, c), maps.Collect(slices.All(shares)))
 	return c
 }
 

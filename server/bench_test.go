@@ -26,6 +26,7 @@ import (
 	"spillway/decode/grid/dir"
 	"spillway/decode/upload"
 	"spillway/server"
+	"spillway/server/transport/transporttest"
 	"spillway/spool"
 )
 
@@ -180,7 +181,7 @@ func BenchmarkStalled(b *testing.B) {
 			for n := range b.N {
 				defer askAndStall(b, tcp, benchCap(size, n%files))()
 			}
-			await(b, "all are handed over", func() bool { return s.HandedOver() >= b.N })
+			transporttest.Await(b, "all are handed over", func() bool { return s.HandedOver() >= b.N })
 			debug.FreeOSMemory()
 			b.ReportMetric(float64(resident(b)-before)/float64(b.N), "resident-bytes/client")
 		})

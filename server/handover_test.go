@@ -16,10 +16,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"spillway/decode"
 	"spillway/server"
+	"spillway/server/transport/transporttest"
 	"spillway/spool"
 )
 
@@ -40,22 +40,8 @@ func (g *gateway) ask(readCap string, headers ...string) (net.Conn, *bufio.Reade
 	if _, err := r.Peek(1); err != nil {
 		g.t.Fatal(err)
 	}
-	await(g.t, "the answer is handed over", func() bool { return g.HandedOver() > before })
+	transporttest.Await(g.t, "the answer is handed over", func() bool { return g.HandedOver() > before })
 	return conn, r
-}
-
-// await waits until something is so that another goroutine brings about.
-func await(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for !is() {
-		select {
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			t.Fatalf("it is not so that %s", what)
-		}
-	}
 }
 
 // body reads an answer, which must be whole, and returns its body.
@@ -75,7 +61,7 @@ func body(t *testing.T, r *bufio.Reader) (*http.Response, []byte) {
 // checkIdle compares what the gateway says of itself with what a gateway without requests is.
 func (g *gateway) checkIdle() {
 	g.t.Helper()
-	await(g.t, "no request is left", func() bool {
+	transporttest.Await(g.t, "no request is left", func() bool {
 		snapshot := g.spool.Snapshot()
 		for _, e := range snapshot.Entries {
 			if e.Readers > 0 {
@@ -138,7 +124,7 @@ func TestHandOverHTTP10(t *testing.T) {
 	data := pattern(large)
 	readCap := g.keep("large", data)
 	_, r := g.dial("GET /uri/" + readCap + " HTTP/1.0\n\n")
-	await(t, "the answer is handed over", func() bool { return g.HandedOver() == 1 })
+	transporttest.Await(t, "the answer is handed over", func() bool { return g.HandedOver() == 1 })
 	if _, got := body(t, r); !bytes.Equal(got, data) {
 		t.Errorf("%d bytes", len(got))
 	}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"testing"
 
+	"spillway/server/transport/transporttest"
 	"spillway/spool"
 )
 
@@ -24,7 +25,7 @@ func TestStalledClientsAreCheap(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	await(t, "all are handed over", func() bool { return g.HandedOver() == clients })
+	transporttest.Await(t, "all are handed over", func() bool { return g.HandedOver() == clients })
 	per := (memoryInUse() - before) / clients
 	t.Logf("%d bytes for each of %d stalled clients, the test's own side included", per, clients)
 	if per > most {

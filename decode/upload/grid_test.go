@@ -69,12 +69,6 @@ func put(t testing.TB, servers []*gridtest.Faulty, data []byte, opts upload.Opti
 		delete(s.Held, si)
 		s.Asked = 0
 	}
-	for num, b := range all {
-		s := servers[num%len(servers)]
-		if s.Held[si] == nil {
-			s.Held[si] = map[int][]byte{}
-		}
-		s.Held[si][num] = b
-	}
+	gridtest.Place(servers, si, all)
 	return c
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"spillway/server/transport"
+	"spillway/server/transport/transporttest"
 )
 
 // TestPieces: over every kind of connection a body is its pieces, of several contents, in their
@@ -111,7 +112,7 @@ func TestManyPieces(t *testing.T) {
 		return h, a
 	})
 	conn := s.dial("/")
-	await(t, "the answer is handed over", func() bool { return s.HandedOver() == 1 })
+	transporttest.Await(t, "the answer is handed over", func() bool { return s.HandedOver() == 1 })
 	if made := a.made.Load(); made > 3*n/2 {
 		t.Errorf("%d pieces were made before the client took any", made)
 	}
@@ -162,7 +163,7 @@ func TestBroken(t *testing.T) {
 		})
 		conn := s.dial("/")
 		if test.size == large {
-			await(t, "the answer is handed over", func() bool { return s.HandedOver() == 1 })
+			transporttest.Await(t, "the answer is handed over", func() bool { return s.HandedOver() == 1 })
 		}
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
@@ -187,12 +188,12 @@ func TestCut(t *testing.T) {
 	s.servePieces("/second", ok, part(first, 0, 1000), part(second, 0, large))
 	for n, path := range []string{"/first", "/second"} {
 		s.dial(path)
-		await(t, "the answer is handed over", func() bool { return s.HandedOver() == 1 })
+		transporttest.Await(t, "the answer is handed over", func() bool { return s.HandedOver() == 1 })
 		second.cutNow()
 		if r := s.result(n + 1); r.err != transport.ErrCut || r.sent >= large {
 			t.Errorf("%s: %+v", path, r)
 		}
-		await(t, "no answer is left", func() bool { return s.HandedOver() == 0 })
+		transporttest.Await(t, "no answer is left", func() bool { return s.HandedOver() == 0 })
 	}
 }
 
@@ -211,7 +212,7 @@ func TestSlot(t *testing.T) {
 	s.servePieces("/small", ok, text("small"))
 	s.servePieces("/large", ok, part(content, 0, large))
 	r := bufio.NewReader(s.dial("/small", "/large", "/small", "/small"))
-	await(t, "the answer is handed over", func() bool { return s.HandedOver() == 1 })
+	transporttest.Await(t, "the answer is handed over", func() bool { return s.HandedOver() == 1 })
 	for range 4 {
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {

@@ -39,7 +39,7 @@ func TestShortWrites(t *testing.T) {
 			socket.Check(t, s.Server.Listener.Addr().String(), line+" HTTP/1.1\r\nHost: x\r\n\r\n", next)
 		})
 	}
-	await(t, "no answer is left", func() bool { return s.HandedOver() == 0 })
+	transporttest.Await(t, "no answer is left", func() bool { return s.HandedOver() == 0 })
 }
 
 // TestTinySocket: so it is with the kernel's own socket that takes little at a time, and a client
@@ -74,7 +74,7 @@ func TestTinySocket(t *testing.T) {
 	var writing sync.WaitGroup
 	defer writing.Wait()
 	writing.Go(func() { io.WriteString(conn, requests.String()) })
-	await(t, "an answer is handed over", func() bool { return s.HandedOver() > 0 })
+	transporttest.Await(t, "an answer is handed over", func() bool { return s.HandedOver() > 0 })
 	got := make([]byte, len(want))
 	for n := 0; n < len(got); {
 		m, err := conn.Read(got[n:min(n+100, len(got))])

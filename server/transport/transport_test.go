@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"spillway/server/transport"
+	"spillway/server/transport/transporttest"
 )
 
 // site is a server on a Transport.
@@ -114,7 +115,7 @@ func (s *site) note(r result) {
 func (s *site) result(n int) result {
 	s.t.Helper()
 	var last result
-	await(s.t, "an answer has ended", func() bool {
+	transporttest.Await(s.t, "an answer has ended", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if len(s.results) < n {
@@ -151,20 +152,6 @@ func (l *list) Next() (transport.Piece, error) {
 }
 
 func (l *list) Done(int64, error) {}
-
-// await waits until something is so that another goroutine brings about.
-func await(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for !is() {
-		select {
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			t.Fatalf("it is not so that %s", what)
-		}
-	}
-}
 
 // memory is a content that must be copied.
 type memory struct{ *bytes.Reader }

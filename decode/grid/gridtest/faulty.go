@@ -6,9 +6,10 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"spillway/decode/grid"
 	"sync"
 	"sync/atomic"
+
+	"spillway/decode/grid"
 )
 
 // Faulty is a server whose shares lie in memory and whose every operation
@@ -42,6 +43,23 @@ func New(count int) []*Faulty {
 		servers[i] = &Faulty{Name: fmt.Sprintf("s%d", i), Held: map[grid.StorageIndex]map[int][]byte{}}
 	}
 	return servers
+}
+
+// Place puts share i of a file on server i modulo their number.
+func Place(servers []*Faulty, si grid.StorageIndex, shares map[int][]byte) {
+	for num, b := range shares {
+		s := servers[num%len(servers)]
+		s.mu.Lock()
+		s.holdLocked(si, num, b)
+		s.mu.Unlock()
+	}
+}
+
+func (s *Faulty) holdLocked(si grid.StorageIndex, num int, share []byte) {
+	if s.Held[si] == nil {
+		s.Held[si] = map[int][]byte{}
+	}
+	s.Held[si][num] = share
 }
 
 // OnEverything has f called before every operation of the server.
@@ -214,10 +232,7 @@ func (u *faultyUpload) Commit() error {
 	defer u.server.mu.Unlock()
 	u.over = true
 	u.server.Uploading--
-	if u.server.Held[u.si] == nil {
-		u.server.Held[u.si] = map[int][]byte{}
-	}
-	u.server.Held[u.si][u.num] = u.bytes
+	u.server.holdLocked(u.si, u.num, u.bytes)
 	return err
 }
 

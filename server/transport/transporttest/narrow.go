@@ -1,4 +1,4 @@
-// Package transporttest has what tests of answers need: sockets that take little.
+// Package transporttest has what tests of answers need: sockets that take little, and patience.
 package transporttest
 
 import (
