@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"spillway/decode"
 	"spillway/decode/decodetest"
@@ -118,4 +122,35 @@ func TestAdviseProven(t *testing.T) {
 	if len(r.heard) != 0 || len(log.Lines("corrupt share")) != 0 || client.Stats().CorruptShares != 0 {
 		t.Errorf("told %q, %d shares are said to be corrupt; the log:\n%s", r.heard, client.Stats().CorruptShares, log.B.String())
 	}
+}
+
+// TestAdvisedFirst: who sees a file open finds in the log what was wrong with the shares that were
+// looked at until then, however long the log takes, and whoever answers meanwhile.
+func TestAdvisedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers := gridtest.New(2)
+		c := put(t, servers[:1], decodetest.Plaintext(300_000), putOptions{K: 2, N: 4, SegmentSize: 1000})
+		b := servers[0].Held[decodetest.StorageIndex(t, c)][0]
+		b[len(b)-1] ^= 1 // of its UEB
+		servers[1].OnShares = func(context.Context) error { time.Sleep(time.Second); return nil }
+		var log decodetest.LogBook
+		slow := slog.New(slog.NewTextHandler(slowWriter{&log}, nil))
+		client := newClient(t, config{Servers: decodetest.Servers(servers), Log: slow})
+		f, err := client.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if lines := log.Lines("corrupt share", "part=UEB"); len(lines) != 1 {
+			t.Errorf("%q", lines)
+		}
+	})
+}
+
+// slowWriter takes a minute for each line.
+type slowWriter struct{ io.Writer }
+
+func (w slowWriter) Write(p []byte) (int, error) {
+	time.Sleep(time.Minute)
+	return w.Writer.Write(p)
 }

@@ -21,7 +21,8 @@ type uebSearch struct {
 	found   *chk.UEB                  // verified; never changes
 	// unusual: the share that it was found in is not laid out as supposed of that UEB.
 	unusual bool
-	accused []accusation // to be told once the UEB is found
+	proven  bool         // a share has the UEB that the cap names
+	accused []accusation // to be told once it is proven
 	fatal   error        // why the file cannot be opened whatever the servers say
 }
 
@@ -33,11 +34,11 @@ type accusation struct {
 }
 
 // accuses tells whether a share may be accused of having another UEB than the cap names. If the
-// right one has not been found yet, that waits until it is.
+// right one has not been proven yet, that waits until it is.
 func (u *uebSearch) accuses(s *share, err *CorruptShareError) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.found == nil {
+	if !u.proven {
 		u.accused = append(u.accused, accusation{s, err})
 		return false
 	}
@@ -77,7 +78,7 @@ func (u *uebSearch) result() (ueb *chk.UEB, unusual bool) {
 func (u *uebSearch) adopt(ueb *chk.UEB, unusual bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.found, u.unusual = ueb, unusual
+	u.proven, u.found, u.unusual = true, ueb, unusual
 }
 
 // isSettled tells whether the UEB is known, or that there is none to be had.
@@ -261,9 +262,11 @@ func (f *File) takeUEB(text []byte, o *openShare, before []byte) {
 				f.pages.keep(first)
 			}
 		}
-		for _, a := range f.search.find(ueb, o.header != chk.UsualHeader(ueb.Geometry)) {
+		// Before anybody goes on with the UEB: who sees the file open finds them told.
+		for _, a := range f.search.prove() {
 			a.share.accuse(a.err)
 		}
+		f.search.find(ueb, o.header != chk.UsualHeader(ueb.Geometry))
 	}
 	f.bell.ring()
 }
@@ -275,13 +278,20 @@ func (u *uebSearch) fail(err error) {
 	u.fatal = err
 }
 
-// find ends the search with a UEB, as it was found first, and returns what is then to be told.
-func (u *uebSearch) find(ueb *chk.UEB, unusual bool) (accused []accusation) {
+// prove notes that a share has the UEB, and returns what is then to be told.
+func (u *uebSearch) prove() (accused []accusation) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.proven = true
+	accused, u.accused = u.accused, nil
+	return accused
+}
+
+// find ends the search with a UEB, as it was found first.
+func (u *uebSearch) find(ueb *chk.UEB, unusual bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.found == nil {
 		u.found, u.unusual = ueb, unusual
 	}
-	accused, u.accused = u.accused, nil
-	return accused
 }
