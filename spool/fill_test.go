@@ -202,22 +202,11 @@ func TestOpenError(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
 		defer closeSpool(t, s)
 		errOpen := errors.New("no servers")
-		release := make(chan struct{})
-		f := &file{key: "f", size: 100, chunk: 100, opening: func(context.Context) error {
-			<-release
-			return errOpen
-		}}
-		var waiting sync.WaitGroup
-		for range 3 {
-			waiting.Go(func() {
-				if _, err := s.Acquire(t.Context(), f.key, f.size, f.open); !errors.Is(err, errOpen) {
-					t.Errorf("Acquire: %v", err)
-				}
-			})
-		}
-		synctest.Wait()
-		close(release)
-		waiting.Wait()
+		f := &file{key: "f", size: 100, chunk: 100}
+		release := f.holdOpening(errOpen)
+		wait := f.refused(t, s, 3, errOpen)
+		release()
+		wait()
 		check(t, s)
 		// For a while nothing is tried; then the next comer tries anew.
 		f.opening = nil

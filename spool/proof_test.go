@@ -25,20 +25,9 @@ func TestClaim(t *testing.T) {
 			read(t, r, f, spool.Extent{Off: 0, End: 3000})
 			closeReader(t, r)
 		}
-		release := make(chan struct{})
-		f := &file{key: "claim", size: 10_000, chunk: 1000, opening: func(context.Context) error {
-			<-release
-			return errChunk
-		}}
-		var claims sync.WaitGroup
-		for range 8 {
-			claims.Go(func() {
-				if _, err := s.Acquire(t.Context(), f.key, f.size, f.open); !errors.Is(err, errChunk) {
-					t.Errorf("Acquire: %v", err)
-				}
-			})
-		}
-		synctest.Wait()
+		f := &file{key: "claim", size: 10_000, chunk: 1000}
+		release := f.holdOpening(errChunk)
+		wait := f.refused(t, s, 8, errChunk)
 		check(t, s)
 		wantIDs(t, s, "a", "b", "c", "claim")
 		for _, e := range s.Snapshot().Entries {
@@ -54,8 +43,8 @@ func TestClaim(t *testing.T) {
 		r := acquire(t, s, other)
 		read(t, r, other, spool.Extent{Off: 0, End: 1000})
 		closeReader(t, r)
-		close(release)
-		claims.Wait()
+		release()
+		wait()
 		check(t, s)
 		wantIDs(t, s, "a", "b", "c", "d")
 		if n := s.Snapshot().Evicted; n != 0 {
@@ -109,11 +98,8 @@ func TestClaimLeft(t *testing.T) {
 func TestProvenOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, spool.Config{Budget: budget, Retention: retention})
-		release := make(chan struct{})
-		f := &file{key: "f", size: 5000, chunk: 1000, opening: func(context.Context) error {
-			<-release
-			return nil
-		}}
+		f := &file{key: "f", size: 5000, chunk: 1000}
+		release := f.holdOpening(nil)
 		var readers sync.WaitGroup
 		for range 5 {
 			readers.Go(func() {
@@ -123,7 +109,7 @@ func TestProvenOnce(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		close(release)
+		release()
 		readers.Wait()
 		synctest.Wait()
 		if n := f.opened.Load(); n != 1 || f.closed.Load() != 1 {

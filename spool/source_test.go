@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"spillway/spool"
@@ -66,6 +67,32 @@ func (f *file) open(ctx context.Context) (spool.Source, error) {
 	}
 	f.opened.Add(1)
 	return &source{f: f}, nil
+}
+
+// holdOpening keeps the file's openings until release is called; then they end with err.
+func (f *file) holdOpening(err error) (release func()) {
+	held := make(chan struct{})
+	f.opening = func(context.Context) error {
+		<-held
+		return err
+	}
+	return func() { close(held) }
+}
+
+// refused expects the file's opening to fail with want for count who come together. It returns
+// when they wait; wait returns when they all have the error.
+func (f *file) refused(t *testing.T, s *spool.Spool, count int, want error) (wait func()) {
+	t.Helper()
+	var claims sync.WaitGroup
+	for range count {
+		claims.Go(func() {
+			if _, err := s.Acquire(t.Context(), f.key, f.size, f.open); !errors.Is(err, want) {
+				t.Errorf("Acquire: %v", err)
+			}
+		})
+	}
+	synctest.Wait()
+	return claims.Wait
 }
 
 // chunks returns the chunks decoded so far, in the order in which they were begun.
