@@ -14,7 +14,7 @@ help: ## this list
 build: ## the program, ./spillway
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$$(git describe --always --dirty)" -o spillway ./cmd/spillway
 
-test: ## all tests; with SPILLWAY_NO_SKIP=1 none may be skipped
+test: ## all tests; with SPILLWAY_NO_SKIP=1 they fail where what they need could be installed
 	GOFLAGS=-timeout=30m go test ./...
 
 race: ## the tests of the program and its packages, with the race detector; those of decode with the order of locks
@@ -27,7 +27,7 @@ fuzz: ## each fuzz target, INPUTS inputs (30000)
 bench: ## BASE (HEAD) against the working tree, in turns; BENCH, PKG and COUNT choose
 	scripts/ab $(or $(BASE),HEAD) $(or $(COUNT),6) '$(or $(BENCH),.)' $(or $(PKG),./decode/... ./spool ./server)
 
-lint: ## gofmt, vet, staticcheck, arm64, generated assembly, and the width of comments and prose
+lint: ## gofmt, vet, staticcheck, arm64, generated assembly, code without assembly, and house style
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	go vet ./...
 	GOARCH=arm64 go vet ./...

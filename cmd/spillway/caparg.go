@@ -13,7 +13,7 @@ import (
 // other users of the machine cannot see it.
 type capArg string
 
-// maxCap bounds a cap on standard input, in bytes. The longest is a LIT cap, which holds its file.
+// maxCap bounds a cap on standard input, in bytes: far more than any has.
 const maxCap = 1 << 20
 
 func (a capArg) text(std streams) (string, error) {

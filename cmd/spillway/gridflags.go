@@ -65,7 +65,7 @@ func (f *serverFlags) fleet(log *slog.Logger) (*fleet.Fleet, error) {
 // gridFlags are those of every command that reads or writes shares.
 type gridFlags struct {
 	serverFlags
-	DecodeMemory size `default:"128MiB" help:"Memory for what is being decoded, over all files. Far servers need it to be kept busy."`
+	DecodeMemory size `default:"128MiB" help:"Memory for what is being decoded or encoded, over all files. Far servers need it to be kept busy."`
 }
 
 // client returns what reads from the fleet. The caller closes it, before the fleet.

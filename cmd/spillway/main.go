@@ -23,9 +23,9 @@ const (
 	exitUsage  = 2 // the command line, the environment or the configuration file is wrong
 )
 
-// cli is the command line; kong reads it. Every flag can also be set by an
-// environment variable, SPILLWAY_ and the flag's name, and by the configuration
-// file; the command line goes before the environment, and that before the file.
+// cli is the command line; kong reads it. Every flag can also be set by the configuration file and,
+// unless it belongs to one call of a command alone, by an environment variable, SPILLWAY_ and the
+// flag's name. The command line goes before the environment, and that before the file.
 type cli struct {
 	Config    kong.ConfigFlag `placeholder:"FILE" help:"YAML file with flags, as 'spool-size: 10GiB', one a line."`
 	LogFormat string          `enum:"text,json" default:"text" help:"How the log on standard error is written: text or json."`

@@ -16,7 +16,8 @@
 //     Failures and silence (Fail, Watch.Late) put a member behind all others for a while.
 //
 // Invariants: a member is closed once, when nobody uses it; no server is told twice of a share; no
-// more than one request in ten is made because another one was late, beyond a few dozen at once.
+// more than one request in ten is made because another one was late, beyond a few dozen at once,
+// before that has lasted 1.5 s.
 //
 // Everything is safe for concurrent use. Goroutines: one for each server that is being told of
 // corrupt shares; StayConnected and Ping use those of their callers and some that end before they

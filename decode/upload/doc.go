@@ -11,8 +11,9 @@
 //     side by side (put.go). A share that cannot be written is given up, as long as there are
 //     enough without it.
 //  5. The shares are committed.
-//  6. The servers are asked for what they hold, which is compared with what was written
-//     (shipment.go). That also settles what a lost answer to a commit means.
+//  6. The servers are asked for what they hold, and the beginning and the end of each share are
+//     compared with what was written (shipment.go). That also settles what a lost answer to a
+//     commit means.
 //
 // Invariants: no share becomes visible before every share has arrived that still counts; what was
 // begun and not committed is discarded whatever happens, or named in the error; memory is bounded

@@ -1,6 +1,7 @@
 // Package need tells a test whether what it needs of the machine is there. If not, the test is
 // skipped with a line that says what to install. Where SPILLWAY_NO_SKIP=1 says that everything
-// should be there, it fails instead. No test is skipped in any other way.
+// should be there, it fails instead, unless it lacks what nobody can install (see Namespaces). No
+// test is skipped in any other way.
 package need
 
 import (
